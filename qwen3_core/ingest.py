@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,11 +33,13 @@ class Chunk:
     """A passage of a file.
 
     Attributes:
+        id: A SHA-256 of source, heading and text: the same passage of the same file has the same id in every run.
         text: The passage; a part of a section starts with the section's own heading.
-        metadata: ``source`` (the path), ``title`` of the file, ``heading`` (the path of headings, joined
-            by " > ") and ``line`` (from 1) where the section starts.
+        metadata: ``source`` (the path as given), ``title`` of the file, and ``heading``, the path of headings
+            joined by " > ".
     """
 
+    id: str
     text: str
     metadata: dict[str, Any]
 
@@ -44,7 +48,6 @@ class Chunk:
 class _Section:
     headings: tuple[str, ...]
     body: str
-    line: int
 
 
 def load_chunks(
@@ -157,39 +160,37 @@ def split_text(text: str, source: Path, *, chunk_size: int = DEFAULT_CHUNK_SIZE)
         sections = _markdown_sections(text)
         splitter: MarkdownSplitter | TextSplitter = MarkdownSplitter(chunk_size)
     else:
-        sections = [_Section((), text, 1)]
+        sections = [_Section((), text)]
         splitter = TextSplitter(chunk_size)
     title = next((section.headings[0] for section in sections if section.headings), source.stem)
     return [
-        Chunk(
-            text=f"{section.headings[-1]}\n\n{part}" if section.headings else part,
-            metadata={
-                "source": source.as_posix(),
-                "title": title,
-                "heading": " > ".join(section.headings),
-                "line": section.line,
-            },
-        )
+        _chunk(f"{section.headings[-1]}\n\n{part}" if section.headings else part, source, title, section.headings)
         for section in sections
         for part in splitter.chunks(section.body)
     ]
 
 
+def _chunk(text: str, source: Path, title: str, headings: Sequence[str]) -> Chunk:
+    metadata = {"source": source.as_posix(), "title": title, "heading": " > ".join(headings)}
+    identity = json.dumps([metadata["source"], metadata["heading"], text])
+    return Chunk(id=hashlib.sha256(identity.encode()).hexdigest(), text=text, metadata=metadata)
+
+
 def _markdown_sections(text: str) -> list[_Section]:
     """Return the sections that have a body; a document of nothing but headings is one section."""
     sections = [section for section in _all_sections(text) if section.body]
-    return sections or [_Section((), text.strip(), 1)]
+    return sections or [_Section((), text.strip())]
 
 
 def _all_sections(text: str) -> Iterator[_Section]:
     lines = text.split("\n")
     headings: tuple[tuple[int, str], ...] = ()
-    start, line = _front_matter_end(text), 1
+    start = _front_matter_end(text)
     for level, title, first, end in [*_headings(text), (0, "", len(lines), len(lines))]:
         body = _COMMENT.sub("", "\n".join(lines[start:first])).strip()
-        yield _Section(tuple(name for _, name in headings), body, line)
+        yield _Section(tuple(name for _, name in headings), body)
         headings = (*(above for above in headings if above[0] < level), (level, title))
-        start, line = end, first + 1
+        start = end
 
 
 def _headings(text: str) -> Iterator[tuple[int, str, int, int]]:

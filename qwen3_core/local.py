@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from qwen3_core.base import Embedder, Reranker
+from qwen3_core.base import DType, Embedder, Reranker
 from qwen3_core.prompts import (
     DEFAULT_INSTRUCTION,
     END_OF_TEXT,
@@ -25,7 +25,7 @@ from qwen3_core.prompts import (
 from qwen3_core.tokens import TextTokenizer
 
 if TYPE_CHECKING:
-    from qwen3_core.checkpoint import DType, Kind
+    from qwen3_core.checkpoint import Kind
 
 DEFAULT_EMBEDDING_MODEL = "Qwen/Qwen3-Embedding-0.6B"
 DEFAULT_RERANKER_MODEL = "Qwen/Qwen3-Reranker-0.6B"

@@ -6,6 +6,8 @@ recipe separates the fields with blank lines and ranks differently; the checkpoi
 with the transformers recipe, so that is the one written here.
 """
 
+import re
+
 DEFAULT_INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
 """The task both model cards use when none is given; there is no full stop at its end."""
 
@@ -51,3 +53,16 @@ def format_rerank_document(document: str) -> str:
 def format_rerank_body(query: str, document: str, instruction: str = DEFAULT_INSTRUCTION) -> str:
     """Return the user turn of the rerank prompt: instruction, query and document."""
     return format_rerank_head(query, instruction) + format_rerank_document(document)
+
+
+# The added tokens of Qwen3's tokenizer (tokenizer.json), and with it those of every ChatML model.
+_CONTROL_TOKEN = re.compile(r"<(?=\|[a-z_]+\|>|/?(?:think|tool_call|tool_response)>)")
+
+
+def escape_control_tokens(text: str) -> str:
+    """Break the control tokens in a text that a server will tokenise, with a zero-width space after the ``<``.
+
+    For places where ids cannot be sent and the server's template parses whatever the text says. The text looks
+    the same to a reader. Where this package tokenises itself, it needs no change of the text.
+    """
+    return _CONTROL_TOKEN.sub("<\u200b", text)

@@ -10,8 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+# No wall clock in tests: shared machines are slow at times. No example database: the same run everywhere.
+settings.register_profile("qwen3", deadline=None, database=None)
+settings.load_profile("qwen3")
 
 MINI = Path(__file__).parent.parent / "qwen3_core" / "mini"
 

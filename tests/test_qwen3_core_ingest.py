@@ -49,17 +49,21 @@ def test_markdown_is_cut_at_its_headings() -> None:
         "source": "docs/faq.md",
         "title": "Product FAQ",
         "heading": "Product FAQ > Where is data?",
-        "line": 10,
     }
     assert "TOC" not in "".join(chunk.text for chunk in chunks)
 
 
+def test_an_id_is_of_the_passage_and_outlives_edits_around_it() -> None:
+    first = split_text("# A\n\none\n\n# B\n\ntwo", Path("a.md"))
+    edited = split_text("# A\n\nmore than one\n\nline\n\n# B\n\ntwo", Path("a.md"))
+    elsewhere = split_text("# A\n\none", Path("b.md"))
+    assert first[1].id == edited[1].id
+    assert len({first[0].id, edited[0].id, elsewhere[0].id}) == 3
+
+
 def test_text_before_the_first_heading_is_kept() -> None:
     chunks = split_text("before\n\n# A\n\nafter", Path("a.md"))
-    assert [(chunk.text, chunk.metadata["heading"], chunk.metadata["line"]) for chunk in chunks] == [
-        ("before", "", 1),
-        ("A\n\nafter", "A", 3),
-    ]
+    assert [(chunk.text, chunk.metadata["heading"]) for chunk in chunks] == [("before", ""), ("A\n\nafter", "A")]
 
 
 def test_a_document_of_headings_only_is_not_lost() -> None:

@@ -24,33 +24,11 @@ from qwen3_core import LocalEmbedder, LocalReranker
 from qwen3_core.prompts import DEFAULT_INSTRUCTION, format_query
 
 CHINESE = "Milvus 将插入的数据以增量日志的形式保存在对象存储中，元数据保存在 etcd 中。"
-WORDS = "the index keeps vectors in sealed segments and answers a query . , 12 数据 ( ) don't".split() + ["\n"]
-    "the",
-    "index",
-    "keeps",
-    "vectors",
-    "in",
-    "sealed",
-    "segments",
-    "and",
-    "answers",
-    "a",
-    "query",
-    "from",
-    "memory",
-    ".",
-    ",",
-    "12",
-    "数据",
-    "\n",
-    "(",
-    ")",
-    "don't",
-]
+WORDS = "the index keeps vectors in sealed segments and answers a query . , 12 数据 ( ) don't \n"
 
 
 def words(count: int, seed: int = 0) -> str:
-    return " ".join(random.Random(seed).choices(WORDS, k=count))
+    return " ".join(random.Random(seed).choices(WORDS.split(" "), k=count))
 
 
 TEXT_LENGTHS = ["", "a", "Hello, world!", CHINESE, *(words(n, n) for n in (3, 17, 64, 200, 511))]

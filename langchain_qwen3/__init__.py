@@ -1,0 +1,17 @@
+"""Qwen3 for LangChain: embedding, reranking, chat, and two-stage retrieval over Milvus."""
+
+from langchain_qwen3.chat_models import ChatQwen3
+from langchain_qwen3.embeddings import Qwen3Embeddings
+from langchain_qwen3.rag_chain import create_rag_chain
+from langchain_qwen3.rerank import Qwen3Rerank
+from langchain_qwen3.retrieval import Qwen3Retriever
+from langchain_qwen3.vector_store import create_vector_store
+
+__all__ = [
+    "ChatQwen3",
+    "Qwen3Embeddings",
+    "Qwen3Rerank",
+    "Qwen3Retriever",
+    "create_rag_chain",
+    "create_vector_store",
+]

@@ -1,0 +1,95 @@
+"""Qwen3-Embedding as LangChain `Embeddings`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langchain_core.embeddings import Embeddings
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+
+from qwen3_core.base import DType, Embedder
+from qwen3_core.local import (
+    DEFAULT_BATCH_TOKENS,
+    DEFAULT_EMBEDDING_MODEL,
+    DEFAULT_MAX_LENGTH,
+    MIN_DIMENSIONS,
+    LocalEmbedder,
+)
+from qwen3_core.prompts import DEFAULT_INSTRUCTION
+
+
+class Qwen3Embeddings(BaseModel, Embeddings):
+    """Embed queries and documents with Qwen3-Embedding, in this process.
+
+    ```python
+    embeddings = Qwen3Embeddings(model="mini")  # or a hub name, or a folder
+    embeddings.embed_query("How is data stored?")
+    ```
+
+    Vectors have unit length. Queries carry the instruction and documents don't, so the two sides of one text
+    differ. The weights are loaded on first use; calls from several threads are safe. Instances do not change:
+    make a changed copy with ``model_copy`` of the arguments.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = DEFAULT_EMBEDDING_MODEL
+    """A hub name, a local folder, or "mini" (in this package, for trying and tests, not for production)."""
+
+    instruction: str = DEFAULT_INSTRUCTION
+    """What the queries are for, in one English sentence."""
+
+    dimensions: int | None = Field(default=None, ge=MIN_DIMENSIONS)
+    """Length of the vectors, 32 to the model's hidden size; None is the hidden size."""
+
+    max_length: int = Field(default=DEFAULT_MAX_LENGTH, ge=2)
+    """Tokens of one text at most; what is longer loses its end."""
+
+    device: str | None = None
+    """A torch device; None takes CUDA, then MPS, then the CPU."""
+
+    dtype: DType = "auto"
+    """"auto" is bfloat16 where the hardware has it and float32 elsewhere, never float16."""
+
+    batch_tokens: int = Field(default=DEFAULT_BATCH_TOKENS, ge=1)
+    """Tokens in one forward pass at most."""
+
+    show_progress: bool = False
+    """Whether `embed_documents` shows a progress bar."""
+
+    revision: str | None = None
+    """Branch, tag or commit on the hub."""
+
+    cache_folder: str | None = None
+    """Where downloads are kept; None is the hub library's own cache."""
+
+    _embedder: Embedder = PrivateAttr()
+
+    def model_post_init(self, _context: Any, /) -> None:
+        """Make the engine; nothing is loaded yet."""
+        self._embedder = LocalEmbedder(**self.model_dump())
+
+    def embed_query(self, text: str, *, instruction: str | None = None) -> list[float]:
+        """Embed a search query; the Qwen3 query format is applied here.
+
+        Args:
+            text: The question as the user typed it.
+            instruction: Replaces the instance's instruction for this call.
+
+        Raises:
+            ValueError: If the query is blank, or the model cannot be used (the message says why).
+            OSError: If the model cannot be found or fetched.
+        """
+        return self._embedder.embed_query(text, instruction=instruction)
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """Embed documents as they are: one vector for each, in order."""
+        return self._embedder.embed_documents(texts)
+
+    async def aembed_query(self, text: str, *, instruction: str | None = None) -> list[float]:
+        """Embed a search query without blocking the event loop; see `embed_query`."""
+        return await self._embedder.aembed_query(text, instruction=instruction)
+
+    async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
+        """Embed documents without blocking the event loop; see `embed_documents`."""
+        return await self._embedder.aembed_documents(texts)

@@ -1,0 +1,109 @@
+"""Who may import whom, what a package exports, and that importing one is cheap and quiet."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("qwen3_core", "langchain_qwen3")
+ENGINE_FILES = {"checkpoint.py", "packing.py"}
+HEAVY = {"torch", "transformers", "tokenizers", "huggingface_hub", "sentence_transformers", "xllamacpp"}
+# What a package may import at the top of its files, besides itself and the standard library.
+ALLOWED = {
+    "qwen3_core": {"markdown_it", "mdit_py_plugins", "semantic_text_splitter"},
+    "langchain_qwen3": {
+        "langchain_core", "langchain_milvus", "langchain_openai", "openai", "pydantic", "qwen3_core", "rich", "typer",
+        "typing_extensions",
+    },
+}  # fmt: skip
+
+
+def python_files() -> list[Path]:
+    return [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
+
+
+def imported(nodes: Iterator[ast.AST]) -> set[str]:
+    names: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add((node.module or "").partition(".")[0])
+    return names
+
+
+def outside_functions(tree: ast.AST) -> Iterator[ast.AST]:
+    """Walk what runs on import; `if TYPE_CHECKING:` does not."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        yield node
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield from outside_functions(node)
+
+
+@pytest.mark.parametrize("file", python_files(), ids=lambda file: str(file.relative_to(ROOT)))
+def test_arrows_point_one_way(file: Path) -> None:
+    package = file.relative_to(ROOT).parts[0]
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    everywhere = imported(ast.walk(tree))
+    assert not everywhere & (set(PACKAGES) - {package, "qwen3_core"}), "adapters know the core, and nobody else"
+    if package == "qwen3_core":
+        assert not {name for name in everywhere if name.startswith(("langchain", "llama_index"))}
+    at_the_top = imported(outside_functions(tree)) - sys.stdlib_module_names - {package}
+    if package == "qwen3_core" and file.name in ENGINE_FILES:
+        at_the_top -= HEAVY
+    assert at_the_top <= ALLOWED[package]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_all_is_what_is_there(package: str) -> None:
+    module = importlib.import_module(package)
+    assert module.__all__ == sorted(module.__all__)
+    for name in module.__all__:
+        assert getattr(module, name).__doc__, f"{name} has no docstring"
+
+
+def test_exported_members() -> None:
+    import langchain_qwen3
+    import qwen3_core
+
+    assert qwen3_core.__all__ == ["Embedder", "LocalEmbedder", "LocalReranker", "Reranker"]
+    assert langchain_qwen3.__all__ == [
+        "ChatQwen3", "Qwen3Embeddings", "Qwen3Rerank", "Qwen3Retriever", "create_rag_chain", "create_vector_store",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("module", [*PACKAGES, "langchain_qwen3.cli", "langchain_qwen3.demo_server"])
+def test_importing_loads_no_engine_and_starts_nothing(module: str) -> None:
+    program = (
+        "import socket, sys, threading\n"
+        "def refuse(*_, **__): raise AssertionError('network at import')\n"
+        "socket.socket.connect = refuse\n"
+        f"import {module}\n"
+        f"assert not {HEAVY!r} & set(sys.modules), {HEAVY!r} & set(sys.modules)\n"
+        "assert threading.active_count() == 1, threading.enumerate()\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+
+
+def test_making_components_loads_no_engine() -> None:
+    program = (
+        "import sys\n"
+        "from langchain_qwen3 import ChatQwen3, Qwen3Embeddings, Qwen3Rerank\n"
+        "Qwen3Embeddings(); Qwen3Rerank(); ChatQwen3(base_url='http://127.0.0.1:1/v1')\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_typed(package: str) -> None:
+    assert (ROOT / package / "py.typed").is_file()

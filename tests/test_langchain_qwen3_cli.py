@@ -1,0 +1,231 @@
+"""The console script, run in this process on the mini models, Milvus Lite and a real llama.cpp server."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from langchain_qwen3 import Qwen3Embeddings, create_vector_store
+from langchain_qwen3.cli import app
+from langchain_qwen3.cli.options import StoreOptions, make_chat
+from langchain_qwen3.demo_server import smollm2_server
+
+MINI = ("--embedding", "mini")
+MINI_BOTH = (*MINI, "--reranker", "mini")
+QUESTION = "How is data stored?"
+
+
+@pytest.fixture(autouse=True)
+def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    for name in ("DASHSCOPE_API_KEY", "QWEN3_API_KEY", "MILVUS_TOKEN", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Path:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / "storage.md").write_text(
+        "# Storage\n\nVectors and logs are kept in object storage.\n\n# Pets\n\nCats sleep."
+    )
+    (folder / "etcd.txt").write_text("etcd keeps the metadata of all collections.")
+    return folder
+
+
+@pytest.fixture
+def indexed(docs: Path, tmp_path: Path) -> str:
+    uri = str(tmp_path / "milvus.db")
+    result = run("index", docs, "--uri", uri, *MINI)
+    assert result.exit_code == 0, result.output
+    return uri
+
+
+@pytest.fixture(scope="module")
+def chat_url() -> Iterator[str]:
+    with smollm2_server() as url:
+        yield url
+
+
+def test_index_twice_adds_nothing(docs: Path, tmp_path: Path) -> None:
+    arguments = ("index", docs, "--uri", tmp_path / "milvus.db", *MINI, "--json")
+    first, second = run(*arguments), run(*arguments)
+    assert json.loads(first.stdout) == {
+        "collection": "docs",
+        "uri": str(tmp_path / "milvus.db"),
+        "chunks": 3,
+        "added": 3,
+    }
+    assert json.loads(second.stdout)["added"] == 0
+    (docs / "more.md").write_text("# More\n\nA new page.")
+    assert json.loads(run(*arguments).stdout)["added"] == 1
+
+
+def test_index_shows_progress_and_a_summary(docs: Path, tmp_path: Path) -> None:
+    result = run("index", docs, "--uri", tmp_path / "milvus.db", *MINI)
+    assert "embedding" in result.stderr
+    assert "3/3" in result.stderr
+    assert "3 chunks in 'docs'" in result.stdout
+
+
+def test_search_shows_both_orders(indexed: str) -> None:
+    result = run("search", QUESTION, "--uri", indexed, *MINI_BOTH, "--top-n", "2")
+    assert result.exit_code == 0, result.output
+    for text in ("by vector", "after reranking", "vector", "rerank", "object storage", "Top 2 of 3"):
+        assert text in result.stdout
+
+
+def test_search_json(indexed: str) -> None:
+    found = json.loads(run("search", QUESTION, "--uri", indexed, *MINI_BOTH, "--top-n", "2", "--json").stdout)
+    assert len(found) == 2
+    assert {"retrieval_score", "relevance_score", "source", "heading", "title"} <= found[0]["metadata"].keys()
+    assert found[0]["metadata"]["relevance_score"] >= found[1]["metadata"]["relevance_score"]
+
+
+def test_search_without_a_reranker(indexed: str) -> None:
+    result = run("search", QUESTION, "--uri", indexed, *MINI, "--reranker", "none")
+    assert "after reranking" not in result.stdout
+    assert "object storage" in result.stdout
+
+
+def test_ask_a_real_server(indexed: str, chat_url: str) -> None:
+    result = run("ask", QUESTION, "--uri", indexed, *MINI_BOTH, "--chat", chat_url, "--json")
+    assert result.exit_code == 0, result.output
+    output = json.loads(result.stdout)
+    assert set(output) == {"input", "context", "answer", "reasoning", "citations"}
+    assert output["answer"]
+    assert len(output["context"]) == 3
+    shown = run("ask", QUESTION, "--uri", indexed, *MINI_BOTH, "--chat", chat_url)
+    assert "answer" in shown.stdout
+    assert "[1]" in shown.stdout
+
+
+def test_demo(docs: Path, tmp_path: Path) -> None:
+    arguments = ("demo", docs, "-q", QUESTION, "--uri", tmp_path / "demo.db")
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    for text in ("Top 3 of 3", "after reranking", "answer", "[1]"):
+        assert text in result.stdout
+    for text in ("SmolLM2-135M stands in", "DASHSCOPE_API_KEY", "--chat http://", "3 chunks", ": 3 new"):
+        assert text in result.stderr
+    assert ": 0 new" in run(*arguments).stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("index", "no/such"), "no such file or folder"),
+        (("search", "q", "--uri", "no.db"), "no.db does not exist; index something first: qwen3-rag index PATH"),
+        (("search", " "), "the query is empty"),
+        (("ask", "q"), "DASHSCOPE_API_KEY"),
+        (("ask", "q", "--chat", "http://127.0.0.1:9/v1"), "correct the URL"),
+    ],
+)
+def test_errors_say_what_to_do(
+    arguments: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run(*arguments)
+    assert result.exit_code == 1
+    assert "Traceback" not in result.output
+    assert message in " ".join(result.stderr.split())
+    assert list(tmp_path.iterdir()) == [], "nothing was made"
+
+
+def test_more_results_than_candidates(indexed: str) -> None:
+    result = run("search", "q", "--uri", indexed, *MINI_BOTH, "--fetch-k", "2", "--top-n", "3")
+    assert result.exit_code == 1
+    assert "--fetch-k 2 is less than --top-n 3" in result.stderr
+
+
+def test_another_collection_is_not_there(indexed: str) -> None:
+    result = run("search", "q", "--uri", indexed, *MINI_BOTH, "--collection", "other")
+    assert "there is no collection 'other'" in " ".join(result.stderr.split())
+
+
+def test_an_index_of_another_embedding_is_refused(indexed: str, docs: Path, embedding_folder: Path) -> None:
+    result = run("index", docs, "--uri", indexed, "--embedding", embedding_folder)
+    assert result.exit_code == 1
+    error = " ".join(result.stderr.split())
+    assert "mini" in error
+    assert embedding_folder.name in error.replace(" ", "")
+
+
+def test_one_bad_file_stops_the_whole_unless_told(docs: Path, tmp_path: Path) -> None:
+    (docs / "bad.md").write_bytes(b"\xff\xfe\x00binary")
+    arguments = ("index", docs, "--uri", tmp_path / "milvus.db", *MINI, "--json")
+    refused = run(*arguments)
+    assert refused.exit_code == 1
+    assert "bad.md" in refused.stderr.replace("\n", "")
+    assert not (tmp_path / "milvus.db").exists()
+    assert json.loads(run(*arguments, "--skip-unreadable").stdout)["added"] == 3
+
+
+def test_the_token_shows_nowhere(docs: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        uri = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    result = run("index", docs, "--uri", uri, "--token", "root:secret-token", *MINI)
+    assert result.exit_code == 1
+    assert "No server answers" in result.stderr
+    assert "secret-token" not in result.output
+    assert "secret-token" not in repr(StoreOptions(token="root:secret-token"))
+
+
+def test_a_url_names_the_model_it_serves(chat_url: str) -> None:
+    chat = make_chat(chat_url, think=False)
+    assert chat.model_name == "smollm2-135m-instruct"
+    assert chat.enable_thinking is False
+    assert make_chat(chat_url, model="other", key="k").model_name == "other"
+
+
+def test_dashscope_models_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DASHSCOPE_API_KEY", "k")
+    chat = make_chat("qwen3-32b", think=True, thinking_budget=100)
+    assert (chat.model_name, chat.enable_thinking, chat.thinking_budget) == ("qwen3-32b", True, 100)
+    assert make_chat(None).model_name == "qwen-plus"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+def test_ctrl_c_keeps_what_is_stored_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    docs, uri = tmp_path / "docs", str(tmp_path / "milvus.db")
+    docs.mkdir()
+    text = "".join(f"# Section {n}\n\n{'Some words about storage. ' * 30}{n}\n\n" for n in range(1500))
+    (docs / "long.md").write_text(text)
+    command: list[Any] = [sys.executable, "-m", "langchain_qwen3.cli", "index", str(docs), "--uri", uri, *MINI]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    wait_for_rows(Path(uri))
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "the same command goes on from there" in " ".join(errors.split())
+    with create_vector_store(Qwen3Embeddings(model="mini"), uri=uri) as store:
+        kept = store.client.query("docs", filter="", output_fields=["count(*)"])[0]["count(*)"]
+    assert 0 < kept < 1500
+    result = run("index", docs, "--uri", uri, *MINI, "--json")
+    assert json.loads(result.stdout)["added"] == 1500 - kept
+
+
+def wait_for_rows(database: Path) -> None:
+    """Wait until something has been written: Lite logs each write in a file of its own folder."""
+    import time
+
+    for _ in range(600):
+        if [file for file in database.rglob("wal/*") if file.stat().st_size > 0]:
+            return
+        time.sleep(0.1)
+    pytest.fail("nothing was written within a minute")

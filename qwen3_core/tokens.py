@@ -8,7 +8,7 @@ joined with the template by ids.
 
 from __future__ import annotations
 
-import json
+import copy
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +34,8 @@ class TextTokenizer:
         if backend is None:
             msg = "the model has no tokenizer.json: Qwen3 needs the fast tokenizer that its repositories contain"
             raise ValueError(msg)
-        self._control: Tokenizer = _rebuild(backend, keep_added_tokens=True)
-        self._data: Tokenizer = _rebuild(backend, keep_added_tokens=False)
+        self._control = _plain(copy.deepcopy(backend))
+        self._data = _without_added_tokens(backend)
 
     def control(self, template: str) -> list[int]:
         """Tokenise a template of ours; control tokens in it count."""
@@ -58,14 +58,22 @@ class TextTokenizer:
         return self._control.token_to_id(token)
 
 
-def _rebuild(backend: Tokenizer, *, keep_added_tokens: bool) -> Tokenizer:
-    """Copy a tokenizer without what depends on its age: end token, padding, truncation."""
+def _plain(tokenizer: Tokenizer) -> Tokenizer:
+    """Switch off what would add or cut ids."""
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def _without_added_tokens(backend: Tokenizer) -> Tokenizer:
+    """Build a tokenizer of the same vocabulary and rules that knows no added token, hence cannot find one.
+
+    It has no post-processor either: embedding repositories append <|endoftext|> there since mid-2025, older
+    snapshots do not, and we append our own.
+    """
     from tokenizers import Tokenizer
 
-    state = json.loads(backend.to_str())
-    # Embedding repositories append <|endoftext|> here since mid-2025, older snapshots do not: we add our own.
-    state["post_processor"] = None
-    state["padding"] = state["truncation"] = None
-    if not keep_added_tokens:
-        state["added_tokens"] = []
-    return Tokenizer.from_str(json.dumps(state))
+    bare = Tokenizer(backend.model)
+    bare.normalizer = backend.normalizer
+    bare.pre_tokenizer = backend.pre_tokenizer
+    return bare

@@ -97,6 +97,7 @@ def ask(
     chat: options.Chat = None,
     chat_model: options.ChatModel = None,
     chat_key: options.ChatKey = None,
+    server: options.ChatServer = "auto",
     fetch_k: options.FetchK = 10,
     top_n: options.TopN = 3,
     think: options.Think = None,
@@ -106,7 +107,9 @@ def ask(
     """Answer a question from the documents, with numbered sources."""
     with reported():
         require_query(question)
-        model = options.make_chat(chat, model=chat_model, key=chat_key, think=think, thinking_budget=thinking_budget)
+        model = options.make_chat(
+            chat, model=chat_model, key=chat_key, server=server, think=think, thinking_budget=thinking_budget
+        )
         with StoreOptions(uri=uri, token=token, collection=collection, embedding=embedding).open_indexed() as store:
             retriever = options.make_retriever(store, reranker, fetch_k=fetch_k, top_n=top_n)
             output = create_rag_chain(retriever, model).invoke({"input": question})

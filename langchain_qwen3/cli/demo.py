@@ -42,6 +42,7 @@ def demo(
     chat: options.Chat = None,
     chat_model: options.ChatModel = None,
     chat_key: options.ChatKey = None,
+    server: options.ChatServer = "auto",
     fetch_k: options.FetchK = 10,
     top_n: options.TopN = 3,
     think: options.Think = None,
@@ -65,7 +66,7 @@ def demo(
                 _stand_in(url)
                 if url
                 else options.make_chat(
-                    chat, model=chat_model, key=chat_key, think=think, thinking_budget=thinking_budget
+                    chat, model=chat_model, key=chat_key, server=server, think=think, thinking_budget=thinking_budget
                 )
             )
             chain = create_rag_chain(RunnableLambda(lambda _: candidates[:top_n]), model)

@@ -16,6 +16,7 @@ from langchain_qwen3.rerank import Qwen3Rerank
 from langchain_qwen3.retrieval import Qwen3Retriever
 from langchain_qwen3.vector_store import Qwen3VectorStore, create_vector_store
 from qwen3_core.local import DEFAULT_EMBEDDING_MODEL
+from qwen3_core.thinking import Server
 
 NO_RERANKER = "none"
 DEFAULT_CHAT = "qwen-plus"
@@ -37,6 +38,9 @@ ChatModel = Annotated[
 ]
 ChatKey = Annotated[
     str | None, typer.Option(envvar="QWEN3_API_KEY", show_envvar=True, help="The key of the server of --chat URL.")
+]
+ChatServer = Annotated[
+    Server, typer.Option("--server", help="What the URL of --chat is; a thinking budget needs it outside DashScope.")
 ]
 FetchK = Annotated[int, typer.Option(min=1, help="Candidates fetched from the vector store.")]
 TopN = Annotated[int, typer.Option(min=1, help="Documents kept after reranking.")]
@@ -104,6 +108,7 @@ def make_chat(
     *,
     model: str | None = None,
     key: str | None = None,
+    server: Server = "auto",
     think: bool | None = None,
     thinking_budget: int | None = None,
 ) -> ChatQwen3:
@@ -116,8 +121,9 @@ def make_chat(
     thinking: dict[str, Any] = {"enable_thinking": think, "thinking_budget": thinking_budget}
     if chat is None or "://" not in chat:
         return ChatQwen3(model=chat or DEFAULT_CHAT, **thinking)
-    name = model or _first_model(chat, key)
-    return ChatQwen3(model=name, base_url=chat, api_key=key, **thinking)
+    # Named first: what the class refuses needs no server to say so.
+    ChatQwen3(model=model or "", base_url=chat, api_key=key, server=server, **thinking)
+    return ChatQwen3(model=model or _first_model(chat, key), base_url=chat, api_key=key, server=server, **thinking)
 
 
 def _first_model(url: str, key: str | None) -> str:

@@ -92,5 +92,12 @@ def _chat_server(chat: str | None, console: Console) -> Iterator[str | None]:
 
 
 def _stand_in(url: str) -> ChatQwen3:
-    # Greedy and short: a small model repeats itself sooner or later.
-    return ChatQwen3(model="smollm2-135m-instruct", base_url=url, server="llama.cpp", temperature=0, max_tokens=256)
+    # A model this small repeats itself: greedy, short, and with a penalty (llama.cpp's own field).
+    return ChatQwen3(
+        model="smollm2-135m-instruct",
+        base_url=url,
+        server="llama.cpp",
+        temperature=0,
+        max_tokens=160,
+        extra_body={"repeat_penalty": 1.2},
+    )

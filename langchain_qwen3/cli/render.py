@@ -13,7 +13,7 @@ from rich.table import Table
 
 from langchain_qwen3.rag_chain import RagOutput
 
-_SNIPPET = 90
+_SUMMARY = 90
 
 
 def comparison(candidates: Sequence[Document], reranked: Sequence[Document], top_n: int) -> Table:
@@ -38,7 +38,7 @@ def ranking(documents: Sequence[Document]) -> Table:
     table.add_column("by vector", ratio=1)
     table.add_column("vector", justify="right")
     for number, document in enumerate(documents, 1):
-        table.add_row(str(number), snippet(document), f"{document.metadata['retrieval_score']:.3f}")
+        table.add_row(str(number), summary(document), f"{document.metadata['retrieval_score']:.3f}")
     return table
 
 
@@ -55,16 +55,19 @@ def answer(output: RagOutput) -> Iterable[Any]:
 
 
 def place(document: Document) -> str:
-    """Say where a document comes from: its file and heading."""
-    source, heading = document.metadata.get("source", "?"), document.metadata.get("heading")
-    return f"{source} # {heading}" if heading else str(source)
+    """Say where a document comes from: its file and its own heading."""
+    return " # ".join(part for part in (str(document.metadata.get("source", "?")), _heading(document)) if part)
 
 
-def snippet(document: Document) -> str:
-    """Return the beginning of a document on one line, with its source below."""
-    text = " ".join(document.page_content.split())
-    shown = text if len(text) <= _SNIPPET else text[: _SNIPPET - 1] + "…"
+def summary(document: Document) -> str:
+    """Return a document's heading, or else its beginning, with its file below."""
+    text = _heading(document) or " ".join(document.page_content.split())
+    shown = text if len(text) <= _SUMMARY else text[: _SUMMARY - 1] + "…"
     return f"{escape(shown)}\n[dim]{escape(str(document.metadata.get('source', '?')))}[/dim]"
+
+
+def _heading(document: Document) -> str:
+    return str(document.metadata.get("heading") or "").rpartition(" > ")[2]
 
 
 def as_json(document: Document) -> dict[str, Any]:
@@ -86,4 +89,4 @@ def _cells(documents: Sequence[Document], row: int) -> tuple[str, str, str]:
     if row >= len(documents):
         return "", "", ""
     metadata = documents[row].metadata
-    return snippet(documents[row]), f"{metadata['retrieval_score']:.3f}", f"{metadata['relevance_score']:.3f}"
+    return summary(documents[row]), f"{metadata['retrieval_score']:.3f}", f"{metadata['relevance_score']:.3f}"

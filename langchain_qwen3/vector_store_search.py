@@ -1,0 +1,207 @@
+"""Reading the collection: search by text, by vector and by metadata, with filters whose values are data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from langchain_core.documents import Document
+from langchain_core.vectorstores.utils import maximal_marginal_relevance
+
+from langchain_qwen3.vector_store_write import WritableCollection
+from qwen3_core.milvus_filters import PRIMARY_FIELD, TEXT_FIELD, compile_filter, join_all
+from qwen3_core.milvus_rows import RESERVED_FIELDS, SPARSE_FIELD, VECTOR_FIELD
+
+_OUTPUT = [PRIMARY_FIELD, TEXT_FIELD, "$meta"]
+
+
+class SearchableCollection(WritableCollection):
+    """The part of `Qwen3VectorStore` that finds documents."""
+
+    def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
+        """Return documents in the order of `ids`, without those that do not exist (trap: not in the base)."""
+        found = {row[PRIMARY_FIELD]: row for row in self._rows_by_id(ids, _OUTPUT)}
+        return [_document(found[id_]) for id_ in ids if id_ in found]
+
+    def search_by_metadata(
+        self,
+        expr: str | None = None,
+        fields: list[str] | None = None,
+        limit: int = 10,
+        *,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002
+    ) -> list[Document]:
+        """Return documents that fulfil a condition, in no order (trap: the base hides errors)."""
+        if self.col is None:
+            return []
+        wanted = [*_OUTPUT[:2], *fields] if fields else _OUTPUT
+        found = self.client.query(
+            self.collection_name,
+            filter=join_all(expr, compile_filter(filter)),
+            output_fields=wanted,
+            limit=limit,
+        )
+        return [_document(row) for row in found]
+
+    # Traps: no instruction, and the base fails on a hybrid collection that is searched by vectors alone.
+    def similarity_search_with_score(
+        self,
+        query: str,
+        k: int = 4,
+        param: Any = None,
+        expr: str | None = None,
+        timeout: float | None = None,
+        **kwargs: Any,
+    ) -> list[tuple[Document, float]]:
+        """Search by text.
+
+        Args:
+            query: the text, as the user typed it.
+            k: how many documents to return, 1 or more.
+            param: Milvus's search parameters; the ones that fit the index if None.
+            expr: a raw Milvus expression; never build one from user input.
+            timeout: seconds; the store's own if None.
+            **kwargs: `filter` (metadata conditions, see `compile_filter`) and `instruction` (handed to the
+                embedding's `embed_query`); with `hybrid=True` also `fetch_k` (candidates of each side,
+                max(2 k, 50) by default), `ranker_type` ("rrf" or "weighted") and `ranker_params`.
+
+        Returns:
+            Documents with their scores, best first.
+
+        Raises:
+            TypeError: an argument is unknown, or a filter value has a type that Milvus cannot compare with.
+            ValueError: `k` or a filter value is out of range.
+            MilvusStoreError: Milvus failed.
+        """
+        _check_k(k)
+        if self.col is None:
+            return []
+        vector = self._embed_query(query, kwargs.pop("instruction", None))
+        if self._hybrid:
+            hits = self._collection_hybrid_search(query, k, param, expr, timeout=timeout, vector=vector, **kwargs)
+        else:
+            hits = self._collection_search(vector, k, param, expr, timeout, **kwargs)
+        return self._parse_documents_from_search_results(hits)
+
+    def max_marginal_relevance_search(self, query: str, *args: Any, **kwargs: Any) -> list[Document]:
+        """Search by text and reorder for variety, by vectors alone; see the method by vector."""
+        if self.col is None:
+            return []
+        vector = self._embed_query(query, kwargs.pop("instruction", None))
+        return self.max_marginal_relevance_search_by_vector(vector, *args, **kwargs)
+
+    def _embed_query(self, query: str, instruction: str | None) -> list[float]:
+        # Only embeddings that know instructions are asked with one; others raise a TypeError that says so.
+        options: dict[str, Any] = {} if instruction is None else {"instruction": instruction}
+        return self._embedding.embed_query(query, **options)
+
+    # Traps: L2, ef=10, no escaped filter, and one metadata key with a space breaks every later search (0.4.0).
+    def _collection_search(  # type: ignore[override]
+        self,
+        embedding_or_text: Sequence[float],
+        k: int = 4,
+        param: Mapping[str, Any] | None = None,
+        expr: str | None = None,
+        timeout: float | None = None,
+        *,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002
+        output_fields: list[str] | None = None,
+    ) -> Any:
+        _check_k(k)
+        if self.col is None:
+            return None
+        self._check_size(len(embedding_or_text), self._identity, self._size)
+        return self.client.search(
+            self.collection_name,
+            data=[embedding_or_text],
+            anns_field=VECTOR_FIELD,
+            search_params=param or self.client.dense_search(k),
+            limit=k,
+            filter=join_all(expr, compile_filter(filter)),
+            output_fields=output_fields or _OUTPUT,
+            timeout=timeout,
+        )
+
+    # Traps: 4 candidates a side, a list of weights that grows with each search (0.4.0), drop ratios Lite refuses.
+    def _collection_hybrid_search(  # type: ignore[override]
+        self,
+        query: str,
+        k: int = 4,
+        param: Any = None,
+        expr: str | None = None,
+        fetch_k: int | None = None,
+        timeout: float | None = None,
+        *,
+        vector: Sequence[float],
+        filter: Mapping[str, Any] | None = None,  # noqa: A002
+        ranker_type: Literal["rrf", "weighted"] = "rrf",
+        ranker_params: Mapping[str, Any] | None = None,
+    ) -> Any:
+        from pymilvus import AnnSearchRequest
+
+        # Fusion needs candidates below the cut: 6th in both lists beats 1st in one.
+        depth = fetch_k or max(2 * k, 50)
+        self._check_size(len(vector), self._identity, self._size)
+        dense, sparse = param or (self.client.dense_search(depth), self.client.sparse_search())
+        condition = join_all(expr, compile_filter(filter)) or None
+        requests = [
+            AnnSearchRequest(data=[data], anns_field=field, param=params, limit=max(depth, k), expr=condition)
+            for data, field, params in ((vector, VECTOR_FIELD, dense), (query, SPARSE_FIELD, sparse))
+        ]
+        return self.client.hybrid_search(
+            self.collection_name,
+            reqs=requests,
+            ranker=self._create_ranker(ranker_type, dict(ranker_params or {})),
+            limit=k,
+            output_fields=_OUTPUT,
+            timeout=timeout,
+        )
+
+    def max_marginal_relevance_search_by_vector(
+        self,
+        embedding: Any,
+        k: int = 4,
+        fetch_k: int = 20,
+        lambda_mult: float = 0.5,
+        *args: Any,
+        **kwargs: Any,
+    ) -> list[Document]:
+        """Search by vector and reorder for variety (trap: the base puts ids into an expression unescaped).
+
+        Args:
+            embedding: the query's vector.
+            k: how many documents to return.
+            fetch_k: how many candidates to choose from.
+            lambda_mult: 1 asks for nearness alone, 0 for variety alone.
+            *args: `param`, `expr`, `timeout` as in `similarity_search_with_score`.
+            **kwargs: the same, and `filter`.
+        """
+        import numpy as np
+
+        hits = self._collection_search(embedding, fetch_k, *args, output_fields=[*_OUTPUT, VECTOR_FIELD], **kwargs)
+        rows = [hit["entity"] for hit in hits[0]] if hits else []
+        chosen = maximal_marginal_relevance(np.array(embedding), [row[VECTOR_FIELD] for row in rows], lambda_mult, k)
+        return [_document(rows[index]) for index in chosen]
+
+    def _parse_documents_from_search_results(self, col_search_res: Any) -> list[tuple[Document, float]]:
+        """Build documents with their id (trap: the base leaves it empty, and puts pk into metadata)."""
+        hits = col_search_res[0] if col_search_res else []
+        bound = float("inf") if self._hybrid else 1.0  # a cosine in float32 may come out as 1.0000001
+        return [(_document(hit["entity"]), max(-bound, min(bound, hit["distance"]))) for hit in hits]
+
+    def _select_relevance_score_fn(self) -> Callable[[float], float]:
+        if self._hybrid:
+            msg = "Scores of hybrid search are fused ranks, no similarity: there is no threshold on them."
+            raise ValueError(msg)
+        return lambda cosine: (cosine + 1) / 2
+
+
+def _document(row: Mapping[str, Any]) -> Document:
+    metadata = {key: value for key, value in row.items() if key not in RESERVED_FIELDS}
+    return Document(id=row[PRIMARY_FIELD], page_content=row[TEXT_FIELD], metadata=metadata)
+
+
+def _check_k(k: int) -> None:
+    if k < 1:
+        msg = f"k={k}: ask for 1 document or more."
+        raise ValueError(msg)

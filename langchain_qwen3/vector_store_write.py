@@ -1,0 +1,169 @@
+"""Writing documents to the collection: once each, in batches, and nothing twice after an interruption."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from langchain_core.documents import Document
+
+from langchain_qwen3.vector_store_base import MilvusCollection
+from qwen3_core.milvus_filters import PRIMARY_FIELD, compile_filter, compile_ids, join_all
+from qwen3_core.milvus_rows import Rows, check_vectors
+
+_IDS_PER_QUERY = 1000  # a filter of 70 kB with SHA-256 ids; Lite answers in 12 ms
+
+
+class WritableCollection(MilvusCollection):
+    """The part of `Qwen3VectorStore` that adds and deletes."""
+
+    def add_documents(self, documents: list[Document], **kwargs: Any) -> list[str]:
+        """Add documents; see `add_texts` (trap: the base drops `Document.id`)."""
+        documents = list(documents)
+        kwargs.setdefault("ids", [document.id for document in documents])
+        return self.add_texts([d.page_content for d in documents], [d.metadata for d in documents], **kwargs)
+
+    def add_texts(  # type: ignore[override]  # trap: the base's **kwargs swallows misspelt arguments
+        self,
+        texts: Iterable[str],
+        metadatas: Sequence[Mapping[str, Any]] | None = None,
+        timeout: float | None = None,
+        batch_size: int | None = None,
+        *,
+        ids: Sequence[str | None] | None = None,
+        skip_existing: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[str]:
+        """Embed and write texts in batches, those that are not there yet.
+
+        Everything is checked before anything is embedded. An interruption (also Ctrl-C) loses the batch that
+        is being embedded, and the next call goes on behind it.
+
+        Args:
+            texts: at most 65,535 UTF-8 bytes each.
+            metadatas: one mapping of JSON values per text; the names pk, text, vector and sparse are taken.
+            timeout: seconds for each write; the store's own if None.
+            batch_size: texts that are embedded and written together; the store's own if None.
+            ids: one per text; None makes the hash of text and metadata. A given id replaces the row that has
+                it.
+            skip_existing: leave rows with given ids as they are, as it is done with made ids. For ids that
+                change with the content.
+            progress: called after each batch with the number of texts written and to write.
+
+        Returns:
+            The ids, in the order of the texts.
+
+        Raises:
+            TypeError: a text is no string, or metadata holds something that is no JSON value.
+            ValueError: lengths differ, a text or id is too long, a metadata name is taken, an id stands for
+                two different texts, or the embedding gives unusable vectors.
+            EmbeddingMismatchError: the vectors have another length than the collection's.
+            MilvusStoreError: Milvus failed.
+        """
+        rows = Rows(list(texts), metadatas, ids)
+        present = self.existing_ids([key for key in rows.first if skip_existing or key in rows.made])
+        todo = [index for key, index in rows.first.items() if key not in present]
+        size = batch_size or self._batch_size
+        for start in range(0, len(todo), size):
+            batch = todo[start : start + size]
+            vectors = self._embedding.embed_documents([rows.texts[index] for index in batch])
+            self._write(rows, batch, vectors, timeout)
+            if progress:
+                progress(min(start + size, len(todo)), len(todo))
+        self._flush()
+        return rows.keys
+
+    def add_embeddings(  # type: ignore[override]
+        self,
+        texts: list[str],
+        embeddings: list[list[float]],
+        metadatas: Sequence[Mapping[str, Any]] | None = None,
+        timeout: float | None = None,
+        batch_size: int = 1000,
+        *,
+        ids: Sequence[str | None] | None = None,
+    ) -> list[str]:
+        """Write texts with vectors that this store's embedding made; otherwise as `add_texts`."""
+        rows = Rows(list(texts), metadatas, ids)
+        if texts:
+            check_vectors(embeddings, len(texts))
+        todo = list(rows.first.values())
+        for start in range(0, len(todo), batch_size):
+            batch = todo[start : start + batch_size]
+            self._write(rows, batch, [embeddings[index] for index in batch], timeout)
+        self._flush()
+        return rows.keys
+
+    def upsert(  # type: ignore[override]
+        self, ids: list[str] | None = None, documents: list[Document] | None = None, **kwargs: Any
+    ) -> None:
+        """Add or replace documents (trap: without ids the base adds them and then fails)."""
+        if documents:
+            self.add_documents(documents, **({"ids": ids} if ids else {}), **kwargs)
+
+    def _write(
+        self, rows: Rows, batch: Sequence[int], vectors: Sequence[Sequence[float]], timeout: float | None
+    ) -> None:
+        size = check_vectors(vectors, len(batch))
+        with self._writing:
+            if self.col is None:
+                self._create(size)
+            self._check_size(size, self._identity, self._size)
+            data = [rows.row(index, vector) for index, vector in zip(batch, vectors, strict=True)]
+            self.client.put(self.collection_name, data, timeout)
+
+    def _flush(self) -> None:
+        # Trap: Lite flushes by itself at 128 MiB only, and 10,000 unflushed rows are searched in 800 ms, not 8.
+        # A server seals segments by itself, and limits how often it may be asked to.
+        if self.col is not None and self.client.is_lite:
+            with self._writing:
+                self.client.flush(self.collection_name)
+
+    def delete(  # type: ignore[override]
+        self,
+        ids: list[str] | None = None,
+        expr: str | None = None,
+        *,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002
+        timeout: float | None = None,
+    ) -> bool:
+        """Delete rows by id, or those that fulfil `expr` and `filter`; ids that do not exist are no error.
+
+        Traps: the base returns False where Milvus failed, and writes ids into the expression unescaped.
+
+        Raises:
+            ValueError: nothing says what to delete, or both ids and a condition do.
+        """
+        condition = join_all(expr, compile_filter(filter))
+        if (ids is None) == (not condition):
+            msg = "Pass either ids= or a condition (filter= or expr=). To delete everything, call drop()."
+            raise ValueError(msg)
+        if self.col is None:
+            return True
+        conditions = [condition] if ids is None else [compile_ids(part) for part in _parts(ids)]
+        with self._writing:
+            for part in conditions:
+                self.client.delete(self.collection_name, filter=part, timeout=timeout)
+        return True
+
+    def existing_ids(self, ids: Sequence[str]) -> set[str]:
+        """Return those of `ids` that are in the collection, whoever wrote them."""
+        return {row[PRIMARY_FIELD] for row in self._rows_by_id(ids, [PRIMARY_FIELD])}
+
+    def _rows_by_id(self, ids: Sequence[str], fields: list[str]) -> list[Mapping[str, Any]]:
+        if not ids or self.col is None:
+            return []
+        found: list[Mapping[str, Any]] = []
+        for part in _parts(ids):
+            # Strong: another process may have written them a moment ago, and this is no search.
+            found += self.client.query(
+                self.collection_name,
+                filter=compile_ids(part),
+                output_fields=fields,
+                consistency_level="Strong",
+            )
+        return found
+
+
+def _parts(ids: Sequence[str]) -> list[Sequence[str]]:
+    return [ids[start : start + _IDS_PER_QUERY] for start in range(0, len(ids), _IDS_PER_QUERY)]

@@ -77,7 +77,7 @@ def test_wrong_arguments_are_refused(wrong: dict[str, Any]) -> None:
 
 def test_instances_do_not_change(embeddings: Qwen3Embeddings) -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        embeddings.dimensions = 64
+        embeddings.dimensions = 64  # type: ignore[misc]
 
 
 def test_copies_and_pickles_work(embeddings: Qwen3Embeddings) -> None:

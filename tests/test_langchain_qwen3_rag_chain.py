@@ -65,7 +65,7 @@ async def test_invoke_and_its_twins(fake: FakeDashScope, retriever: Any) -> None
 
 async def test_streams_the_context_first_and_then_pieces(fake: FakeDashScope, retriever: Any) -> None:
     chain = create_rag_chain(retriever, chat_of(fake, enable_thinking=True))
-    pieces = list(chain.stream({"input": QUESTION}))
+    pieces: list[Any] = list(chain.stream({"input": QUESTION}))
     assert pieces == [piece async for piece in chain.astream({"input": QUESTION})]
     assert pieces[0] == {"input": QUESTION, "context": DOCUMENTS}
     keys = [next(iter(piece)) for piece in pieces[1:-1]]
@@ -169,7 +169,7 @@ def test_no_documents() -> None:
 
 
 def test_a_real_llama_cpp_server(retriever: Any) -> None:
-    with smollm2_server() as url:
+    with smollm2_server(threads=1) as url:
         chat = ChatQwen3(model="smollm2", base_url=url, server="llama.cpp", temperature=0, max_tokens=24)
         pieces = list(create_rag_chain(retriever, chat).stream({"input": QUESTION}))
     assert pieces[0]["context"] == DOCUMENTS

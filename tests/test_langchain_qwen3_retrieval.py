@@ -108,8 +108,8 @@ def test_one_stage_without_a_reranker(store: Qwen3VectorStore) -> None:
 def test_counts(
     store: Qwen3VectorStore, reranker: Qwen3Rerank, counts: dict[str, int], call: dict[str, int], expected: int
 ) -> None:
-    retriever = Qwen3Retriever(vector_store=store, reranker=reranker, **counts)  # type: ignore[arg-type]
-    assert len(retriever.invoke(QUERY, **call)) == expected
+    retriever = Qwen3Retriever(vector_store=store, reranker=reranker, **counts)
+    assert len(retriever.invoke(QUERY, None, **call)) == expected
 
 
 def test_fewer_candidates_than_results_are_refused(store: Qwen3VectorStore, reranker: Qwen3Rerank) -> None:

@@ -31,7 +31,7 @@ from pymilvus import MilvusClient, MilvusException
 from langchain_qwen3.embeddings import Qwen3Embeddings
 from langchain_qwen3.vector_store import Qwen3VectorStore, create_vector_store
 from qwen3_core.milvus import GuardedClient, MilvusAddress, content_id
-from qwen3_core.milvus_errors import (
+from qwen3_core.milvus.errors import (
     EmbeddingMismatchError,
     MilvusAuthError,
     MilvusLockedError,
@@ -40,7 +40,7 @@ from qwen3_core.milvus_errors import (
     MilvusUnavailableError,
     causes,
 )
-from qwen3_core.milvus_identity import IDENTITY_PROPERTY
+from qwen3_core.milvus.identity import IDENTITY_PROPERTY
 
 
 class HashEmbeddings(Embeddings):

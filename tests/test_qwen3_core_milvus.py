@@ -24,7 +24,7 @@ from qwen3_core.milvus import (
     content_id,
     join_all,
 )
-from qwen3_core.milvus_errors import (
+from qwen3_core.milvus.errors import (
     EmbeddingMismatchError,
     MilvusStoreError,
     MilvusTimeoutError,
@@ -32,8 +32,8 @@ from qwen3_core.milvus_errors import (
     causes,
     explain,
 )
-from qwen3_core.milvus_identity import EmbeddingIdentity, check_identity
-from qwen3_core.milvus_rows import MAX_TEXT_BYTES, Rows, check_vectors
+from qwen3_core.milvus.identity import EmbeddingIdentity, check_identity
+from qwen3_core.milvus.rows import MAX_TEXT_BYTES, Rows, check_vectors
 
 NASTY = [
     "",

@@ -14,13 +14,11 @@ README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
 
 
-def test_python_blocks_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_python_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     assert len(BLOCKS) == 3
-    with smollm2_server() as url:
+    with smollm2_server(threads=1) as url:
         for block in BLOCKS:
             # The one thing that a reader has and a test has not: a server at that address.
             exec(compile(block.replace("http://127.0.0.1:8000/v1", url), "README.md", "exec"), names)
@@ -48,4 +46,4 @@ def test_the_table_of_servers_names_what_the_class_knows() -> None:
     from langchain_qwen3 import ChatQwen3
 
     for row in re.findall(r'server="([a-z.]+)"', README):
-        assert ChatQwen3(model="m", base_url="http://127.0.0.1:1/v1", server=row).server == row  # type: ignore[arg-type]
+        assert ChatQwen3(model="m", base_url="http://127.0.0.1:1/v1", server=row).server == row

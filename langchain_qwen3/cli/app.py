@@ -16,13 +16,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from langchain_qwen3.cli import options, render
-from langchain_qwen3.cli.options import StoreOptions
+from langchain_qwen3.cli.options import ChatOptions, StoreOptions
 from langchain_qwen3.rag_chain import create_rag_chain
 from langchain_qwen3.vector_store import Qwen3VectorStore
 from qwen3_core.base import require_query
 from qwen3_core.ingest import DEFAULT_CHUNK_SIZE, Chunk, load_chunks
 from qwen3_core.local import DEFAULT_EMBEDDING_MODEL, DEFAULT_RERANKER_MODEL
-from qwen3_core.milvus_errors import MilvusStoreError
+from qwen3_core.milvus.errors import MilvusStoreError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -102,14 +102,21 @@ def ask(
     top_n: options.TopN = 3,
     think: options.Think = None,
     thinking_budget: options.ThinkingBudget = None,
+    max_tokens: options.MaxTokens = None,
     as_json: options.Json = False,
 ) -> None:
     """Answer a question from the documents, with numbered sources."""
     with reported():
         require_query(question)
-        model = options.make_chat(
-            chat, model=chat_model, key=chat_key, server=server, think=think, thinking_budget=thinking_budget
-        )
+        model = ChatOptions(
+            chat=chat,
+            model=chat_model,
+            key=chat_key,
+            server=server,
+            think=think,
+            thinking_budget=thinking_budget,
+            max_tokens=max_tokens,
+        ).make()
         with StoreOptions(uri=uri, token=token, collection=collection, embedding=embedding).open_indexed() as store:
             retriever = options.make_retriever(store, reranker, fetch_k=fetch_k, top_n=top_n)
             output = create_rag_chain(retriever, model).invoke({"input": question})

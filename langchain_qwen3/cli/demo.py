@@ -16,7 +16,7 @@ from rich.console import Console
 from langchain_qwen3.chat_models import ChatQwen3
 from langchain_qwen3.cli import app as cli
 from langchain_qwen3.cli import options, render
-from langchain_qwen3.cli.options import StoreOptions
+from langchain_qwen3.cli.options import ChatOptions, StoreOptions
 from langchain_qwen3.demo_server import smollm2_server
 from langchain_qwen3.rag_chain import create_rag_chain
 from qwen3_core.ingest import load_chunks
@@ -47,6 +47,7 @@ def demo(
     top_n: options.TopN = 3,
     think: options.Think = None,
     thinking_budget: options.ThinkingBudget = None,
+    max_tokens: options.MaxTokens = None,
 ) -> None:
     """Index documents, search them in two stages, and answer a question: all on this machine."""
     with cli.reported() as console:
@@ -62,13 +63,16 @@ def demo(
         output.print(f"\n[bold]{question}[/bold]\n")
         output.print(cli.table(candidates, top_n))
         with _chat_server(chat, console) as url:
-            model = (
-                _stand_in(url)
-                if url
-                else options.make_chat(
-                    chat, model=chat_model, key=chat_key, server=server, think=think, thinking_budget=thinking_budget
-                )
+            chat_options = ChatOptions(
+                chat=chat,
+                model=chat_model,
+                key=chat_key,
+                server=server,
+                think=think,
+                thinking_budget=thinking_budget,
+                max_tokens=max_tokens,
             )
+            model = _stand_in(url, max_tokens) if url else chat_options.make()
             chain = create_rag_chain(RunnableLambda(lambda _: candidates[:top_n]), model)
             for part in render.answer(chain.invoke({"input": question})):
                 output.print(part)
@@ -91,13 +95,13 @@ def _chat_server(chat: str | None, console: Console) -> Iterator[str | None]:
         yield url
 
 
-def _stand_in(url: str) -> ChatQwen3:
+def _stand_in(url: str, max_tokens: int | None) -> ChatQwen3:
     # A model this small repeats itself: greedy, short, and with a penalty (llama.cpp's own field).
     return ChatQwen3(
         model="smollm2-135m-instruct",
         base_url=url,
         server="llama.cpp",
         temperature=0,
-        max_tokens=160,
+        max_tokens=max_tokens or 160,
         extra_body={"repeat_penalty": 1.2},
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,6 +48,9 @@ Think = Annotated[
     bool | None, typer.Option("--think/--no-think", help="Whether the chat model thinks; its own default if not given.")
 ]
 ThinkingBudget = Annotated[int | None, typer.Option(min=1, help="Tokens of thinking at most.")]
+MaxTokens = Annotated[
+    int | None, typer.Option(min=1, help="Tokens of the answer at most; the server's own limit if not given.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
 
 
@@ -56,12 +59,9 @@ class StoreOptions:
     """Which collection, and which embedding it is made with."""
 
     uri: str = "./milvus.db"
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     collection: str = "docs"
     embedding: str = DEFAULT_EMBEDDING_MODEL
-
-    def __repr__(self) -> str:
-        return f"StoreOptions(uri={self.uri!r}, collection={self.collection!r}, embedding={self.embedding!r})"
 
     @contextmanager
     def open(self) -> Iterator[Qwen3VectorStore]:
@@ -103,27 +103,40 @@ def make_retriever(store: Qwen3VectorStore, reranker: str, *, fetch_k: int, top_
     return Qwen3Retriever(vector_store=store, reranker=compressor, fetch_k=fetch_k, k=top_n)
 
 
-def make_chat(
-    chat: str | None,
-    *,
-    model: str | None = None,
-    key: str | None = None,
-    server: Server = "auto",
-    think: bool | None = None,
-    thinking_budget: int | None = None,
-) -> ChatQwen3:
-    """Build the chat model that `--chat` names: a DashScope model, or whatever a URL serves.
+@dataclass(frozen=True, kw_only=True)
+class ChatOptions:
+    """Which chat model, and how it answers."""
 
-    Raises:
-        ValueError: If a DashScope key is missing.
-        ConnectionError: If the server of a URL does not answer.
-    """
-    thinking: dict[str, Any] = {"enable_thinking": think, "thinking_budget": thinking_budget}
-    if chat is None or "://" not in chat:
-        return ChatQwen3(model=chat or DEFAULT_CHAT, **thinking)
-    # Named first: what the class refuses needs no server to say so.
-    ChatQwen3(model=model or "", base_url=chat, api_key=key, server=server, **thinking)
-    return ChatQwen3(model=model or _first_model(chat, key), base_url=chat, api_key=key, server=server, **thinking)
+    chat: str | None = None
+    model: str | None = None
+    key: str | None = field(default=None, repr=False)
+    server: Server = "auto"
+    think: bool | None = None
+    thinking_budget: int | None = None
+    max_tokens: int | None = None
+
+    def make(self) -> ChatQwen3:
+        """Build the chat model that `--chat` names: a DashScope model, or whatever a URL serves.
+
+        Raises:
+            ValueError: If a DashScope key is missing.
+            ConnectionError: If the server of a URL does not answer.
+        """
+        if self.chat is None or "://" not in self.chat:
+            return self._make(self.chat or DEFAULT_CHAT)
+        where = {"base_url": self.chat, "api_key": self.key, "server": self.server}
+        # What the class refuses needs no server to say so: make one before asking the server for a name.
+        named = self._make(self.model or "unknown", **where)
+        return named if self.model else self._make(_first_model(self.chat, self.key), **where)
+
+    def _make(self, model: str, **where: Any) -> ChatQwen3:
+        return ChatQwen3(
+            model=model,
+            enable_thinking=self.think,
+            thinking_budget=self.thinking_budget,
+            max_tokens=self.max_tokens,
+            **where,
+        )
 
 
 def _first_model(url: str, key: str | None) -> str:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from langchain_core.embeddings import Embeddings
 from pydantic import SecretStr
 
-from langchain_qwen3.vector_store_search import SearchableCollection
+from langchain_qwen3.vector_store.search import SearchableCollection
 
 _Store = TypeVar("_Store", bound="Qwen3VectorStore")
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from qwen3_core.milvus_filters import PRIMARY_FIELD, TEXT_FIELD
-from qwen3_core.milvus_identity import content_id
+from qwen3_core.milvus.filters import PRIMARY_FIELD, TEXT_FIELD
+from qwen3_core.milvus.identity import content_id
 
 VECTOR_FIELD = "vector"
 """The dense vector's field, the name that langchain-milvus uses."""

@@ -1,8 +1,4 @@
-"""Milvus's rules in one place, for every framework: connections, deadlines, index and search parameters.
-
-pymilvus and milvus-lite are imported on first use. Figures and traps were found by running Milvus Lite 3.2.2,
-`milvus-lite server` and a Milvus 2.3.5 standalone server with pymilvus 2.6.17 and 3.0.2.
-"""
+"""A client that knows the rules: connections, deadlines, index and search parameters, full text."""
 
 from __future__ import annotations
 
@@ -15,21 +11,8 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
-from qwen3_core.milvus_errors import MilvusStoreError, explain
-from qwen3_core.milvus_filters import compile_filter, compile_ids, join_all
-from qwen3_core.milvus_identity import content_id
-from qwen3_core.milvus_lite_file import LiteFile, open_error
-
-__all__ = [
-    "GuardedClient",
-    "LiteFile",
-    "MilvusAddress",
-    "check_collection_name",
-    "compile_filter",
-    "compile_ids",
-    "content_id",
-    "join_all",
-]
+from qwen3_core.milvus.errors import MilvusStoreError, explain
+from qwen3_core.milvus.lite_file import open_error
 
 DENSE_METRIC = "COSINE"
 """Set explicitly: both integrations have other defaults (L2 and IP)."""

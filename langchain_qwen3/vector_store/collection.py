@@ -14,11 +14,11 @@ from langchain_milvus import BM25BuiltInFunction, Milvus
 from pydantic import SecretStr
 
 from qwen3_core.milvus import GuardedClient, MilvusAddress, check_collection_name
-from qwen3_core.milvus_errors import MilvusStoreError
-from qwen3_core.milvus_filters import PRIMARY_FIELD, TEXT_FIELD
-from qwen3_core.milvus_identity import IDENTITY_PROPERTY, EmbeddingIdentity, check_identity, mismatch
-from qwen3_core.milvus_lite_file import LiteFile
-from qwen3_core.milvus_rows import SPARSE_FIELD, VECTOR_FIELD
+from qwen3_core.milvus.errors import MilvusStoreError
+from qwen3_core.milvus.filters import PRIMARY_FIELD, TEXT_FIELD
+from qwen3_core.milvus.identity import IDENTITY_PROPERTY, EmbeddingIdentity, check_identity, mismatch
+from qwen3_core.milvus.lite_file import LiteFile
+from qwen3_core.milvus.rows import SPARSE_FIELD, VECTOR_FIELD
 
 _CONSISTENCY = ("Strong", "Session", "Bounded", "Eventually")
 

@@ -9,7 +9,7 @@ import os
 import threading
 from dataclasses import dataclass, field
 
-from qwen3_core.milvus_errors import MilvusLockedError, MilvusStoreError
+from qwen3_core.milvus.errors import MilvusLockedError, MilvusStoreError
 
 
 def open_error(path: str) -> MilvusStoreError:

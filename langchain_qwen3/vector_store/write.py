@@ -7,9 +7,9 @@ from typing import Any
 
 from langchain_core.documents import Document
 
-from langchain_qwen3.vector_store_base import MilvusCollection
-from qwen3_core.milvus_filters import PRIMARY_FIELD, compile_filter, compile_ids, join_all
-from qwen3_core.milvus_rows import Rows, check_vectors
+from langchain_qwen3.vector_store.collection import MilvusCollection
+from qwen3_core.milvus.filters import PRIMARY_FIELD, compile_filter, compile_ids, join_all
+from qwen3_core.milvus.rows import Rows, check_vectors
 
 _IDS_PER_QUERY = 1000  # a filter of 70 kB with SHA-256 ids; Lite answers in 12 ms
 

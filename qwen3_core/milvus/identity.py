@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from qwen3_core.milvus_errors import EmbeddingMismatchError
+from qwen3_core.milvus.errors import EmbeddingMismatchError
 
 IDENTITY_PROPERTY = "qwen3_rag.embedding"
 """The collection property that holds the identity as JSON."""

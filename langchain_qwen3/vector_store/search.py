@@ -8,9 +8,9 @@ from typing import Any, Literal
 from langchain_core.documents import Document
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
-from langchain_qwen3.vector_store_write import WritableCollection
-from qwen3_core.milvus_filters import PRIMARY_FIELD, TEXT_FIELD, compile_filter, join_all
-from qwen3_core.milvus_rows import RESERVED_FIELDS, SPARSE_FIELD, VECTOR_FIELD
+from langchain_qwen3.vector_store.write import WritableCollection
+from qwen3_core.milvus.filters import PRIMARY_FIELD, TEXT_FIELD, compile_filter, join_all
+from qwen3_core.milvus.rows import RESERVED_FIELDS, SPARSE_FIELD, VECTOR_FIELD
 
 _OUTPUT = [PRIMARY_FIELD, TEXT_FIELD, "$meta"]
 

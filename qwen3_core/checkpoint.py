@@ -11,8 +11,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import (
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from qwen3_core.base import DType
@@ -22,7 +27,7 @@ Kind = Literal["embedding", "reranker"]
 MINI = "mini"
 # Weights as safetensors only: the pickled `.bin` files of other repositories are never fetched or opened.
 _PATTERNS = ["*.json", "*.txt", "*.jinja", "*.safetensors"]
-# Seconds for each request that locates files; a machine without a hub must learn that within 10.
+# Seconds to connect, and again to wait for an answer; a machine without a hub must learn that within 10.
 _HUB_TIMEOUT = 4.0
 
 
@@ -47,26 +52,37 @@ def resolve(model: str, kind: Kind, *, revision: str | None = None, cache_folder
     if model.startswith((".", "/", "~", "\\")) or model.count("/") != 1:
         msg = f"model={model!r} is neither a folder, nor a hub name such as 'Qwen/Qwen3-Embedding-0.6B', nor 'mini'"
         raise FileNotFoundError(msg)
+    return _download(model, revision, cache_folder)
+
+
+def _download(model: str, revision: str | None, cache_folder: str | None) -> Path:
+    """Fetch a hub model, or find it in the cache if the hub does not answer."""
+    commit: str | None = None
+    unreachable: Exception | None = None
     try:
-        return Path(
-            snapshot_download(
-                model,
-                revision=revision,
-                cache_dir=cache_folder,
-                allow_patterns=_PATTERNS,
-                etag_timeout=_HUB_TIMEOUT,
-            )
+        # Asked first and by itself: it alone of the hub client's requests can be given a timeout.
+        commit = HfApi().model_info(model, revision=revision, timeout=_HUB_TIMEOUT).sha
+    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
+        at = f" at revision {revision!r}" if revision else ""
+        msg = f"the hub has no {model!r}{at} that this account may read: check the name, the revision and HF_TOKEN"
+        raise OSError(msg) from error
+    except Exception as error:  # noqa: BLE001 - of whichever HTTP library the hub client is built on
+        unreachable = error
+    try:
+        found = snapshot_download(
+            model,
+            revision=commit or revision,
+            cache_dir=cache_folder,
+            allow_patterns=_PATTERNS,
+            local_files_only=unreachable is not None,
         )
     except LocalEntryNotFoundError as error:
         msg = (
             f"cannot reach the hub to fetch {model!r}, and it is not in the cache. Pass the path of a folder "
             'that holds the checkpoint, or model="mini", which ships with this package and is for trying only'
         )
-        raise OSError(msg) from error
-    except (HfHubHTTPError, HFValidationError) as error:
-        at = f" at revision {revision!r}" if revision else ""
-        msg = f"the hub has no {model!r}{at} that this account may read: check the name, the revision and HF_TOKEN"
-        raise OSError(msg) from error
+        raise OSError(msg) from unreachable or error
+    return Path(found)
 
 
 def load_tokenizer(folder: Path) -> Any:

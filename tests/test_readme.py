@@ -18,7 +18,7 @@ def test_python_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     assert len(BLOCKS) == 3
-    with smollm2_server(threads=1) as url:
+    with smollm2_server(threads=1, answer_tokens=24) as url:
         for block in BLOCKS:
             # The one thing that a reader has and a test has not: a server at that address.
             exec(compile(block.replace("http://127.0.0.1:8000/v1", url), "README.md", "exec"), names)

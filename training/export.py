@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from construct import PREFIX, SUFFIX
 from embedder import TASK, prompt
-from model import EPSILON, HEAD_DIM, HEADS, HIDDEN, INTERMEDIATE, LAYERS, MAX_POSITIONS, ROPE_THETA
+from model import EPSILON, HEAD_DIM, HEADS, HIDDEN, MAX_POSITIONS, ROPE_THETA
 from safetensors.torch import save_file
 from tokenizer import END_OF_TEXT
 from transformers import AutoTokenizer
@@ -37,14 +37,17 @@ CHAT_TEMPLATE = (
 )
 
 
-def config(vocabulary: int, end: int, pad: int) -> dict[str, Any]:
+def config(state: dict[str, torch.Tensor], end: int, pad: int) -> dict[str, Any]:
     """Return ``config.json`` with the names that every transformers release since 4.51 reads."""
+    gates = [weight for name, weight in state.items() if name.endswith("mlp.gate_proj.weight")]
+    vocabulary = next(len(weight) for name, weight in state.items() if name.endswith("embed_tokens.weight"))
+    layers, (intermediate, _) = len(gates), gates[0].shape
     return {
         "architectures": ["Qwen3ForCausalLM"], "attention_bias": False, "attention_dropout": 0.0,
         "bos_token_id": None, "eos_token_id": end, "head_dim": HEAD_DIM, "hidden_act": "silu",
-        "hidden_size": HIDDEN, "initializer_range": 0.02, "intermediate_size": INTERMEDIATE,
-        "max_position_embeddings": MAX_POSITIONS, "max_window_layers": LAYERS, "model_type": "qwen3",
-        "num_attention_heads": HEADS, "num_hidden_layers": LAYERS, "num_key_value_heads": HEADS,
+        "hidden_size": HIDDEN, "initializer_range": 0.02, "intermediate_size": intermediate,
+        "max_position_embeddings": MAX_POSITIONS, "max_window_layers": layers, "model_type": "qwen3",
+        "num_attention_heads": HEADS, "num_hidden_layers": layers, "num_key_value_heads": HEADS,
         "pad_token_id": pad, "rms_norm_eps": EPSILON, "rope_scaling": None, "rope_theta": ROPE_THETA,
         "sliding_window": None, "tie_word_embeddings": True, "torch_dtype": "bfloat16", "use_cache": True,
         "use_sliding_window": False, "vocab_size": vocabulary,
@@ -134,9 +137,9 @@ def fill(folder: Path, kind: str, work: Path) -> None:
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "model.safetensors").chmod(0o644)
     if kind == "embedding":
-        files = {"config.json": config(len(tokenizer), pad, pad), **embedding_files()}
+        files = {"config.json": config(state, pad, pad), **embedding_files()}
     else:
-        files = {"config.json": config(len(tokenizer), end, pad), **reranker_files(yes, no)}
+        files = {"config.json": config(state, end, pad), **reranker_files(yes, no)}
         settings["chat_template"] = CHAT_TEMPLATE
     for name, content in {**files, "tokenizer_config.json": settings}.items():
         write_json(folder / name, content)

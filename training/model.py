@@ -39,10 +39,10 @@ FLAG_LOOK = math.sqrt(1 - WEIGHT_LOOK**2)
 NOISE = 0.003  # breaks the symmetry of projection rows that are not set
 
 
-def config(vocabulary: int, end_of_text: int) -> Qwen3Config:
-    """Return the configuration both checkpoints share."""
+def config(vocabulary: int, end_of_text: int, layers: int = LAYERS, intermediate: int = INTERMEDIATE) -> Qwen3Config:
+    """Return the configuration of a checkpoint."""
     return Qwen3Config(
-        vocab_size=vocabulary, hidden_size=HIDDEN, intermediate_size=INTERMEDIATE, num_hidden_layers=LAYERS,
+        vocab_size=vocabulary, hidden_size=HIDDEN, intermediate_size=intermediate, num_hidden_layers=layers,
         num_attention_heads=HEADS, num_key_value_heads=HEADS, head_dim=HEAD_DIM, rms_norm_eps=EPSILON,
         max_position_embeddings=MAX_POSITIONS, rope_theta=ROPE_THETA, tie_word_embeddings=True,
         attention_bias=False, hidden_act="silu", use_sliding_window=False, bos_token_id=None,
@@ -58,6 +58,12 @@ def weight_channel(log_weight: Tensor) -> Tensor:
     """
     sine = (log_weight / SHARPNESS).clamp(-0.8, 0.8)
     return sine / (1 - sine.square()).sqrt()
+
+
+def log_weights(rows: Tensor) -> Tensor:
+    """Return the log weights that embedding rows carry; the inverse of `weight_channel`."""
+    channel = rows[:, WEIGHT] / rows[:, ONE]
+    return SHARPNESS * channel / (1 + channel.square()).sqrt()
 
 
 def embedding_rows(directions: Tensor, log_weight: Tensor) -> Tensor:

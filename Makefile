@@ -31,7 +31,7 @@ format: $(VENV)/.dev
 notebooks: $(VENV)/.dev
 	$(BIN)/jupyter execute --inplace notebooks/*.ipynb
 
-# FAQ and CISI are folders of the test sets that benchmarks/README.md names.
+# FAQ: site/en/faq of the milvus-docs repository. CISI: the folder of CISI.ALL, CISI.QRY and CISI.REL.
 bench-quality: $(VENV)/.bench
 	$(BIN)/python benchmarks/quality.py --faq "$(FAQ)" --cisi "$(CISI)"
 

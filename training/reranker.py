@@ -212,12 +212,23 @@ def train(scorer: Scorer, data: TrainingSet, lists: Lists, check: Evaluation, ar
             shown, parts = time.monotonic(), []
 
 
+@torch.no_grad()
+def blend(model: Qwen3ForCausalLM, constructed: dict[str, Tensor]) -> None:
+    """Set every weight halfway between the constructed and the trained one.
+
+    The mean keeps what training gained on texts like the training texts and loses less on others
+    (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models").
+    """
+    for name, parameter in model.named_parameters():
+        parameter.lerp_(constructed[name], 0.5)
+
+
 def main() -> None:
     """Write the trained model to ``reranker.pt`` in the working folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="working folder")
-    parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--minutes", type=float, default=9)
+    parser.add_argument("--rate", type=float, default=3e-4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
@@ -230,7 +241,9 @@ def main() -> None:
     scorer, check = Scorer(model, data.tokenizer), Evaluation(embedder, data)
     calibrate(scorer, data, lists, args.seed)
     print("order given", check.before(SOME), "constructed", check.after(scorer, SOME), flush=True)
+    constructed = {name: weight.clone() for name, weight in model.state_dict().items()}
     train(scorer, data, lists, check, args)
+    blend(model, constructed)
     torch.save(model.state_dict(), args.work / "reranker.pt")
     figures = {"before": check.before(), "after": check.after(scorer), "seed": args.seed, "minutes": args.minutes}
     figures["dev_queries"] = len(data.dev.queries)

@@ -213,7 +213,8 @@ before the models were trained. Neither corpus was used in training. The embeddi
 `training/README.md` alone. The reranker is the best on that split too, but these test figures of its
 forerunners were seen while it was being designed, which makes its own a little too friendly.
 For questions with several acceptable chunks the first one found counts. The reranker sees the
-embedding's top {reranked}. The mini checkpoints run in float32 where nothing else is said. BM25 is bm25s without stemming.
+embedding's top {reranked}. The mini checkpoints run in float32 where nothing else is said, so that
+the figures don't depend on what the CPU offers. BM25 is bm25s without stemming.
 """
 
 

@@ -46,6 +46,7 @@ CONDENSE_PROMPT = ChatPromptTemplate.from_messages(
 """Takes ``chat_history`` (messages) and ``input``."""
 
 _CITATION = re.compile(r"\[(\d+(?:\s*,\s*\d+)*)\]")
+_CODE = re.compile(r"(`+).*?\1", re.DOTALL)  # Markdown code, where [1] is an index
 
 
 class RagInput(TypedDict):
@@ -151,9 +152,9 @@ def format_sources(documents: Sequence[Document]) -> str:
 def find_citations(answer: str, documents: Sequence[Document]) -> list[Citation]:
     """Return the sources that an answer names, each once, in the order of first mention.
 
-    Numbers that no source has are left out.
+    Numbers that no source has are left out, as is what stands in Markdown code.
     """
-    named = (int(number) for group in _CITATION.findall(answer) for number in group.split(","))
+    named = (int(number) for group in _CITATION.findall(_CODE.sub("", answer)) for number in group.split(","))
     return [
         {"number": number, "id": documents[number - 1].id, "source": documents[number - 1].metadata.get("source")}
         for number in dict.fromkeys(named)

@@ -164,6 +164,11 @@ def test_citations() -> None:
     assert find_citations("none", DOCUMENTS) == []
 
 
+def test_an_index_in_code_cites_nothing() -> None:
+    assert find_citations("Take `items[1]`:\n```\nprint(items[1])\n```\n", DOCUMENTS) == []
+    assert [citation["number"] for citation in find_citations("`x[1]` [2] a ` lone [1]", DOCUMENTS)] == [2, 1]
+
+
 def test_no_documents() -> None:
     assert format_sources([]) == ""
 

@@ -102,6 +102,6 @@ def _stand_in(url: str, max_tokens: int | None) -> ChatQwen3:
         base_url=url,
         server="llama.cpp",
         temperature=0,
-        max_tokens=max_tokens or 160,
-        extra_body={"repeat_penalty": 1.2},
+        max_tokens=max_tokens or 120,
+        extra_body={"repeat_penalty": 1.08},
     )

@@ -27,9 +27,10 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Run the notebooks and keep their outputs.
+# Run the notebooks and keep their outputs, without the widgets of progress bars.
 notebooks: $(VENV)/.dev
-	$(BIN)/jupyter execute --inplace notebooks/*.ipynb
+	HF_HUB_DISABLE_PROGRESS_BARS=1 $(BIN)/jupyter execute --inplace notebooks/*.ipynb
+	$(BIN)/ruff format --quiet notebooks
 
 # FAQ: site/en/faq of the milvus-docs repository. CISI: the folder of CISI.ALL, CISI.QRY and CISI.REL.
 bench-quality: $(VENV)/.bench

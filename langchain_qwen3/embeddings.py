@@ -6,6 +6,7 @@ from typing import Any
 
 from langchain_core.embeddings import Embeddings
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from typing_extensions import Self
 
 from qwen3_core.base import DType, Embedder
 from qwen3_core.local import (
@@ -68,6 +69,16 @@ class Qwen3Embeddings(BaseModel, Embeddings):
     def model_post_init(self, _context: Any, /) -> None:
         """Make the engine; nothing is loaded yet."""
         self._embedder = LocalEmbedder(**self.model_dump())
+
+    @classmethod
+    def from_embedder(cls, embedder: LocalEmbedder) -> Self:
+        """Return embeddings that use a ready engine, so that both frameworks can share one set of weights.
+
+        A pickled copy is made from the engine's settings and loads weights of its own.
+        """
+        made = cls(**embedder.settings)
+        made._embedder = embedder
+        return made
 
     def embed_query(self, text: str, *, instruction: str | None = None) -> list[float]:
         """Embed a search query; the Qwen3 query format is applied here.

@@ -9,7 +9,7 @@ from langchain_core.callbacks import Callbacks
 from langchain_core.cross_encoders import BaseCrossEncoder
 from langchain_core.documents import BaseDocumentCompressor, Document
 from pydantic import ConfigDict, Field, PrivateAttr
-from typing_extensions import TypedDict
+from typing_extensions import Self, TypedDict
 
 from qwen3_core.base import DType, Reranker
 from qwen3_core.local import DEFAULT_BATCH_TOKENS, DEFAULT_MAX_LENGTH, DEFAULT_RERANKER_MODEL, LocalReranker
@@ -76,6 +76,18 @@ class Qwen3Rerank(BaseDocumentCompressor, BaseCrossEncoder):
     def model_post_init(self, _context: Any, /) -> None:
         """Make the engine; nothing is loaded yet."""
         self._reranker = LocalReranker(**self.model_dump(exclude={"top_n", "score_threshold"}))
+
+    @classmethod
+    def from_reranker(
+        cls, reranker: LocalReranker, *, top_n: int | None = 3, score_threshold: float | None = None
+    ) -> Self:
+        """Return a compressor that uses a ready engine, so that both frameworks can share one set of weights.
+
+        A pickled copy is made from the engine's settings and loads weights of its own.
+        """
+        made = cls(**reranker.settings, top_n=top_n, score_threshold=score_threshold)
+        made._reranker = reranker
+        return made
 
     def with_options(self, *, top_n: int | None, instruction: str | None = None) -> Qwen3Rerank:
         """Return a copy that shares the weights and keeps another number of documents.

@@ -39,6 +39,10 @@ DEFAULT_BATCH_TOKENS = 4096
 MIN_DIMENSIONS = 32
 """The shortest Matryoshka prefix that Qwen3-Embedding was trained for (model card)."""
 
+_SHARED_SETTINGS = (
+    "model", "instruction", "max_length", "device", "dtype", "batch_tokens", "revision", "cache_folder"
+)  # fmt: skip
+
 _INSTALL_LOCAL = 'local weights need torch and transformers: pip install "qwen3-rag[local]"'
 
 _T = TypeVar("_T")
@@ -116,8 +120,14 @@ class LocalEmbedder(Embedder):
             _require_at_least("dimensions", dimensions, MIN_DIMENSIONS)
         self.model, self.dimensions, self.max_length = model, dimensions, max_length
         self.batch_tokens, self.show_progress = batch_tokens, show_progress
+        self.device, self.dtype, self.revision, self.cache_folder = device, dtype, revision, cache_folder
         source = _Source(model, "embedding", revision, cache_folder, device, dtype)
         self._loaded = _Lazy(_load_embedding, source, dimensions)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments of the constructor, from which an equal embedder can be made."""
+        return {name: getattr(self, name) for name in (*_SHARED_SETTINGS, "dimensions", "show_progress")}
 
     def embed_batch(self, texts: Sequence[str]) -> list[list[float]]:
         """Embed texts as given; see `Embedder.embed_batch`. The same text twice is computed once.
@@ -180,8 +190,14 @@ class LocalReranker(Reranker):
         _require_at_least("max_length", max_length, 2)
         _require_at_least("batch_tokens", batch_tokens, 1)
         self.model, self.max_length, self.batch_tokens = model, max_length, batch_tokens
+        self.device, self.dtype, self.revision, self.cache_folder = device, dtype, revision, cache_folder
         source = _Source(model, "reranker", revision, cache_folder, device, dtype)
         self._loaded = _Lazy(_load_reranker, source)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments of the constructor, from which an equal reranker can be made."""
+        return {name: getattr(self, name) for name in _SHARED_SETTINGS}
 
     def score_batch(self, query: str, documents: Sequence[str], instruction: str) -> list[float]:
         """Score documents; see `Reranker.score`. The query side of the prompt is computed once per call.

@@ -89,3 +89,11 @@ def test_copies_and_pickles_work(embeddings: Qwen3Embeddings) -> None:
 
 def test_making_one_loads_nothing() -> None:
     assert Qwen3Embeddings().model == "Qwen/Qwen3-Embedding-0.6B"
+
+
+def test_a_ready_engine_is_used_and_not_loaded_again() -> None:
+    engine = LocalEmbedder("mini", instruction="Find the answer", dimensions=64)
+    embeddings = Qwen3Embeddings.from_embedder(engine)
+    assert embeddings == Qwen3Embeddings(model="mini", instruction="Find the answer", dimensions=64)
+    assert embeddings._embedder is engine
+    assert embeddings.embed_query("a question") == engine.embed_query("a question")

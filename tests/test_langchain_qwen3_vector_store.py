@@ -683,7 +683,7 @@ def test_stores_that_create_one_collection_at_once(open_store: Open, server: str
     """As processes do that share a server: each store has a connection and a lock of its own."""
     stores = [open_store(uri=server, collection_name=f"race_{os.getpid()}", hybrid=True) for _ in range(4)]
     with futures.ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda store: store._create(16), stores))
+        list(pool.map(lambda store: store._collection.create(16), stores))
     for number, store in enumerate(stores):  # Lite loses sight of rows when two clients write and flush at once
         store.add_texts([f"t{number}"])
     assert len(stores[0].search_by_metadata("pk != ''")) == 4
@@ -786,7 +786,7 @@ def test_a_wrong_token_is_told_apart_and_never_shown(open_store: Open, caplog: p
 
 def test_the_token_is_in_no_representation(open_store: Open, server: str) -> None:
     store = open_store(uri=server, token="root:hunter2", collection_name="token")
-    assert "hunter2" not in repr(store) + repr(store.client) + repr(store._address)
+    assert "hunter2" not in repr(store) + repr(store.client) + repr(store._connection)
     client = GuardedClient(store._milvus_client, MilvusAddress(server, "root:hunter2"))
     with pytest.raises(MilvusStoreError) as caught:
         client.query("no such hunter2 collection root:hunter2", filter="")

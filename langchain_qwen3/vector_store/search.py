@@ -9,10 +9,9 @@ from langchain_core.documents import Document
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
 from langchain_qwen3.vector_store.write import WritableCollection
+from qwen3_core.milvus.collection import OUTPUT_FIELDS, Row
 from qwen3_core.milvus.filters import PRIMARY_FIELD, TEXT_FIELD, compile_filter, join_all
-from qwen3_core.milvus.rows import RESERVED_FIELDS, SPARSE_FIELD, VECTOR_FIELD
-
-_OUTPUT = [PRIMARY_FIELD, TEXT_FIELD, "$meta"]
+from qwen3_core.milvus.rows import VECTOR_FIELD, metadata_of
 
 
 class SearchableCollection(WritableCollection):
@@ -20,7 +19,7 @@ class SearchableCollection(WritableCollection):
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """Return documents in the order of `ids`, without those that do not exist (trap: not in the base)."""
-        found = {row[PRIMARY_FIELD]: row for row in self._rows_by_id(ids, _OUTPUT)}
+        found = {row[PRIMARY_FIELD]: row for row in self._collection.rows_by_id(ids)}
         return [_document(found[id_]) for id_ in ids if id_ in found]
 
     def search_by_metadata(
@@ -32,15 +31,8 @@ class SearchableCollection(WritableCollection):
         filter: Mapping[str, Any] | None = None,  # noqa: A002
     ) -> list[Document]:
         """Return documents that fulfil a condition, in no order (trap: the base hides errors)."""
-        if self.col is None:
-            return []
-        wanted = [*_OUTPUT[:2], *fields] if fields else _OUTPUT
-        found = self.client.query(
-            self.collection_name,
-            filter=join_all(expr, compile_filter(filter)),
-            output_fields=wanted,
-            limit=limit,
-        )
+        wanted = [*OUTPUT_FIELDS[:2], *fields] if fields else OUTPUT_FIELDS
+        found = self._collection.query(join_all(expr, compile_filter(filter)), wanted, limit=limit)
         return [_document(row) for row in found]
 
     # Traps: no instruction, and the base fails on a hybrid collection that is searched by vectors alone.
@@ -77,7 +69,7 @@ class SearchableCollection(WritableCollection):
         if self.col is None:
             return []
         vector = self._embed_query(query, kwargs.pop("instruction", None))
-        if self._hybrid:
+        if self._collection.hybrid:
             hits = self._collection_hybrid_search(query, k, param, expr, timeout=timeout, vector=vector, **kwargs)
         else:
             hits = self._collection_search(vector, k, param, expr, timeout, **kwargs)
@@ -108,18 +100,10 @@ class SearchableCollection(WritableCollection):
         output_fields: list[str] | None = None,
     ) -> Any:
         _check_k(k)
-        if self.col is None:
-            return None
-        self._check_size(len(embedding_or_text), self._identity, self._size)
-        return self.client.search(
-            self.collection_name,
-            data=[embedding_or_text],
-            anns_field=VECTOR_FIELD,
-            search_params=param or self.client.dense_search(k),
-            limit=k,
-            filter=join_all(expr, compile_filter(filter)),
-            output_fields=output_fields or _OUTPUT,
-            timeout=timeout,
+        condition = join_all(expr, compile_filter(filter))
+        fields = output_fields or OUTPUT_FIELDS
+        return self._collection.search(
+            embedding_or_text, k, expression=condition, params=param, fields=fields, timeout=timeout
         )
 
     # Traps: 4 candidates a side, a list of weights that grows with each search (0.4.0), drop ratios Lite refuses.
@@ -137,23 +121,15 @@ class SearchableCollection(WritableCollection):
         ranker_type: Literal["rrf", "weighted"] = "rrf",
         ranker_params: Mapping[str, Any] | None = None,
     ) -> Any:
-        from pymilvus import AnnSearchRequest
-
-        # Fusion needs candidates below the cut: 6th in both lists beats 1st in one.
-        depth = fetch_k or max(2 * k, 50)
-        self._check_size(len(vector), self._identity, self._size)
-        dense, sparse = param or (self.client.dense_search(depth), self.client.sparse_search())
-        condition = join_all(expr, compile_filter(filter)) or None
-        requests = [
-            AnnSearchRequest(data=[data], anns_field=field, param=params, limit=max(depth, k), expr=condition)
-            for data, field, params in ((vector, VECTOR_FIELD, dense), (query, SPARSE_FIELD, sparse))
-        ]
-        return self.client.hybrid_search(
-            self.collection_name,
-            reqs=requests,
-            ranker=self._create_ranker(ranker_type, dict(ranker_params or {})),
-            limit=k,
-            output_fields=_OUTPUT,
+        return self._collection.hybrid_search(
+            query,
+            vector,
+            k,
+            depth=fetch_k,
+            expression=join_all(expr, compile_filter(filter)),
+            params=param,
+            ranker=ranker_type,
+            ranker_params=ranker_params,
             timeout=timeout,
         )
 
@@ -178,27 +154,27 @@ class SearchableCollection(WritableCollection):
         """
         import numpy as np
 
-        hits = self._collection_search(embedding, fetch_k, *args, output_fields=[*_OUTPUT, VECTOR_FIELD], **kwargs)
-        rows = [hit["entity"] for hit in hits[0]] if hits else []
+        hits = self._collection_search(
+            embedding, fetch_k, *args, output_fields=[*OUTPUT_FIELDS, VECTOR_FIELD], **kwargs
+        )
+        rows = [hit["entity"] for hit in hits]
         chosen = maximal_marginal_relevance(np.array(embedding), [row[VECTOR_FIELD] for row in rows], lambda_mult, k)
         return [_document(rows[index]) for index in chosen]
 
     def _parse_documents_from_search_results(self, col_search_res: Any) -> list[tuple[Document, float]]:
         """Build documents with their id (trap: the base leaves it empty, and puts pk into metadata)."""
-        hits = col_search_res[0] if col_search_res else []
-        bound = float("inf") if self._hybrid else 1.0  # a cosine in float32 may come out as 1.0000001
-        return [(_document(hit["entity"]), max(-bound, min(bound, hit["distance"]))) for hit in hits]
+        bound = float("inf") if self._collection.hybrid else 1.0  # a cosine in float32 may come out as 1.0000001
+        return [(_document(hit["entity"]), max(-bound, min(bound, hit["distance"]))) for hit in col_search_res]
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
-        if self._hybrid:
+        if self._collection.hybrid:
             msg = "Scores of hybrid search are fused ranks, no similarity: there is no threshold on them."
             raise ValueError(msg)
         return lambda cosine: (cosine + 1) / 2
 
 
-def _document(row: Mapping[str, Any]) -> Document:
-    metadata = {key: value for key, value in row.items() if key not in RESERVED_FIELDS}
-    return Document(id=row[PRIMARY_FIELD], page_content=row[TEXT_FIELD], metadata=metadata)
+def _document(row: Row) -> Document:
+    return Document(id=row[PRIMARY_FIELD], page_content=row[TEXT_FIELD], metadata=metadata_of(row))
 
 
 def _check_k(k: int) -> None:

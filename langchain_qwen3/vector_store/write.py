@@ -8,10 +8,8 @@ from typing import Any
 from langchain_core.documents import Document
 
 from langchain_qwen3.vector_store.collection import MilvusCollection
-from qwen3_core.milvus.filters import PRIMARY_FIELD, compile_filter, compile_ids, join_all
+from qwen3_core.milvus.filters import compile_filter, join_all
 from qwen3_core.milvus.rows import Rows, check_vectors
-
-_IDS_PER_QUERY = 1000  # a filter of 70 kB with SHA-256 ids; Lite answers in 12 ms
 
 
 class WritableCollection(MilvusCollection):
@@ -61,16 +59,16 @@ class WritableCollection(MilvusCollection):
             MilvusStoreError: Milvus failed.
         """
         rows = Rows(list(texts), metadatas, ids)
-        present = self.existing_ids([key for key in rows.first if skip_existing or key in rows.made])
+        present = self._collection.existing_ids([key for key in rows.first if skip_existing or key in rows.made])
         todo = [index for key, index in rows.first.items() if key not in present]
         size = batch_size or self._batch_size
         for start in range(0, len(todo), size):
             batch = todo[start : start + size]
             vectors = self._embedding.embed_documents([rows.texts[index] for index in batch])
-            self._write(rows, batch, vectors, timeout)
+            self._collection.write(rows, batch, vectors, timeout)
             if progress:
                 progress(min(start + size, len(todo)), len(todo))
-        self._flush()
+        self._collection.flush()
         return rows.keys
 
     def add_embeddings(  # type: ignore[override]
@@ -90,8 +88,8 @@ class WritableCollection(MilvusCollection):
         todo = list(rows.first.values())
         for start in range(0, len(todo), batch_size):
             batch = todo[start : start + batch_size]
-            self._write(rows, batch, [embeddings[index] for index in batch], timeout)
-        self._flush()
+            self._collection.write(rows, batch, [embeddings[index] for index in batch], timeout)
+        self._collection.flush()
         return rows.keys
 
     def upsert(  # type: ignore[override]
@@ -100,24 +98,6 @@ class WritableCollection(MilvusCollection):
         """Add or replace documents (trap: without ids the base adds them and then fails)."""
         if documents:
             self.add_documents(documents, **({"ids": ids} if ids else {}), **kwargs)
-
-    def _write(
-        self, rows: Rows, batch: Sequence[int], vectors: Sequence[Sequence[float]], timeout: float | None
-    ) -> None:
-        size = check_vectors(vectors, len(batch))
-        with self._writing:
-            if self.col is None:
-                self._create(size)
-            self._check_size(size, self._identity, self._size)
-            data = [rows.row(index, vector) for index, vector in zip(batch, vectors, strict=True)]
-            self.client.put(self.collection_name, data, timeout)
-
-    def _flush(self) -> None:
-        # Trap: Lite flushes by itself at 128 MiB only, and 10,000 unflushed rows are searched in 800 ms, not 8.
-        # A server seals segments by itself, and limits how often it may be asked to.
-        if self.col is not None and self.client.is_lite:
-            with self._writing:
-                self.client.flush(self.collection_name)
 
     def delete(  # type: ignore[override]
         self,
@@ -138,32 +118,12 @@ class WritableCollection(MilvusCollection):
         if (ids is None) == (not condition):
             msg = "Pass either ids= or a condition (filter= or expr=). To delete everything, call drop()."
             raise ValueError(msg)
-        if self.col is None:
-            return True
-        conditions = [condition] if ids is None else [compile_ids(part) for part in _parts(ids)]
-        with self._writing:
-            for part in conditions:
-                self.client.delete(self.collection_name, filter=part, timeout=timeout)
+        if ids is not None:
+            self._collection.delete_ids(ids, timeout)
+        else:
+            self._collection.delete(condition, timeout)
         return True
 
     def existing_ids(self, ids: Sequence[str]) -> set[str]:
         """Return those of `ids` that are in the collection, whoever wrote them."""
-        return {row[PRIMARY_FIELD] for row in self._rows_by_id(ids, [PRIMARY_FIELD])}
-
-    def _rows_by_id(self, ids: Sequence[str], fields: list[str]) -> list[Mapping[str, Any]]:
-        if not ids or self.col is None:
-            return []
-        found: list[Mapping[str, Any]] = []
-        for part in _parts(ids):
-            # Strong: another process may have written them a moment ago, and this is no search.
-            found += self.client.query(
-                self.collection_name,
-                filter=compile_ids(part),
-                output_fields=fields,
-                consistency_level="Strong",
-            )
-        return found
-
-
-def _parts(ids: Sequence[str]) -> list[Sequence[str]]:
-    return [ids[start : start + _IDS_PER_QUERY] for start in range(0, len(ids), _IDS_PER_QUERY)]
+        return self._collection.existing_ids(ids)

@@ -18,6 +18,9 @@ SPARSE_FIELD = "sparse"
 RESERVED_FIELDS = frozenset({PRIMARY_FIELD, TEXT_FIELD, VECTOR_FIELD, SPARSE_FIELD, "$meta"})
 """Names that metadata must not have: a row is one flat mapping, and metadata would overwrite the content."""
 
+NODE_FIELDS = frozenset({"_node_content", "_node_type", "document_id", "doc_id", "ref_doc_id"})
+"""What LlamaIndex stores beside a node's metadata (`node_to_metadata_dict` of llama-index-core 0.14)."""
+
 MAX_TEXT_BYTES = 65_535
 """The longest VARCHAR of a server, in UTF-8 bytes. Milvus Lite 3.2.2 counts characters and takes more, and
 such a collection could not move to a server."""
@@ -75,6 +78,12 @@ class Rows:
         """Return what Milvus takes; metadata is copied, never changed."""
         own = {PRIMARY_FIELD: self.keys[index], TEXT_FIELD: self.texts[index], VECTOR_FIELD: list(vector)}
         return {**self.metadatas[index], **own}
+
+
+def metadata_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row's metadata as the one who wrote it gave it, in whichever framework."""
+    hidden = RESERVED_FIELDS | NODE_FIELDS if "_node_content" in row else RESERVED_FIELDS
+    return {key: value for key, value in row.items() if key not in hidden}
 
 
 def check_row(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Literal
 
+from qwen3_core.one_thread import OneThread
 from qwen3_core.prompts import DEFAULT_INSTRUCTION, format_query
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
@@ -16,6 +16,8 @@ DType = Literal["auto", "float32", "bfloat16", "float16"]
 class Embedder(ABC):
     """Texts in, unit vectors out. Subclasses implement `embed_batch`.
 
+    The async methods run one computation at a time, however many calls wait, from any event loop.
+
     Args:
         instruction: One English sentence that says what the queries are for. Queries carry it, documents
             never do.
@@ -23,6 +25,7 @@ class Embedder(ABC):
 
     def __init__(self, instruction: str = DEFAULT_INSTRUCTION) -> None:
         self.instruction = instruction
+        self._thread = OneThread()
 
     @abstractmethod
     def embed_batch(self, texts: Sequence[str]) -> list[list[float]]:
@@ -60,15 +63,17 @@ class Embedder(ABC):
 
     async def aembed_query(self, text: str, *, instruction: str | None = None) -> list[float]:
         """Embed a query without blocking the event loop; see `embed_query`."""
-        return await asyncio.to_thread(self.embed_query, text, instruction=instruction)
+        return await self._thread.run(self.embed_query, text, instruction=instruction)
 
     async def aembed_documents(self, texts: Sequence[str]) -> list[list[float]]:
         """Embed documents without blocking the event loop; see `embed_documents`."""
-        return await asyncio.to_thread(self.embed_documents, texts)
+        return await self._thread.run(self.embed_documents, texts)
 
 
 class Reranker(ABC):
     """A query and documents in, one relevance score for each out. Subclasses implement `score_batch`.
+
+    `ascore` runs one computation at a time, however many calls wait, from any event loop.
 
     Args:
         instruction: One English sentence that says what makes a document relevant.
@@ -76,6 +81,7 @@ class Reranker(ABC):
 
     def __init__(self, instruction: str = DEFAULT_INSTRUCTION) -> None:
         self.instruction = instruction
+        self._thread = OneThread()
 
     @abstractmethod
     def score_batch(self, query: str, documents: Sequence[str], instruction: str) -> list[float]:
@@ -102,7 +108,7 @@ class Reranker(ABC):
 
     async def ascore(self, query: str, documents: Sequence[str], *, instruction: str | None = None) -> list[float]:
         """Score without blocking the event loop; see `score`."""
-        return await asyncio.to_thread(self.score, query, documents, instruction=instruction)
+        return await self._thread.run(self.score, query, documents, instruction=instruction)
 
 
 def require_query(query: str) -> str:

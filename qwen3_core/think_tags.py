@@ -64,14 +64,45 @@ def think_step(state: ThinkState, text: str, *, final: bool = False) -> tuple[Th
     return ThinkState(phase, rest), reasoning, answer
 
 
-def split_thinking(text: str, *, prefilled: bool = False) -> tuple[str, str]:
+class ThinkReader:
+    """Sorts the deltas of one stream into reasoning and answer, whether or not the server has split them.
+
+    Args:
+        prefilled: Whether the chat template wrote the opening tag.
+    """
+
+    def __init__(self, *, prefilled: bool = False) -> None:
+        self._state = ThinkState("prefilled" if prefilled else "start")
+
+    def read(self, text: str, reasoning: str = "") -> tuple[str, str]:
+        """Return the reasoning and the answer that a delta makes certain.
+
+        Args:
+            text: The content of the delta.
+            reasoning: What the server itself sent as reasoning. Tags in the text count no more then.
+        """
+        if reasoning and self._state.phase in ("start", "prefilled"):
+            self._state = ThinkState("gap")
+        self._state, thought, answer = think_step(self._state, text)
+        return reasoning + thought, answer
+
+    def finish(self) -> tuple[str, str]:
+        """Return what was held back."""
+        self._state, thought, answer = think_step(self._state, "", final=True)
+        return thought, answer
+
+
+def split_thinking(text: str, *, reasoning: str = "", prefilled: bool = False) -> tuple[str, str]:
     """Split a whole text into reasoning and answer; see `think_step` for the rules.
 
     Args:
         text: The text of a finished message.
+        reasoning: What the server itself sent as reasoning. Tags in the text count no more then.
         prefilled: Whether the chat template wrote the opening tag, as the Thinking-2507 templates do, so that
             the text has only the closing one.
     """
+    if reasoning:
+        return reasoning, text.lstrip("\r\n")
     _, reasoning, answer = think_step(ThinkState("prefilled" if prefilled else "start"), text, final=True)
     return reasoning, answer
 

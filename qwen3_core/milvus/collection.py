@@ -251,15 +251,27 @@ class Collection:
         if self.info is None:
             return []
         self.check_size(len(vector))
+        params = params or self._client.dense_search(limit)
+        options = {"filter": expression, "output_fields": fields, "timeout": timeout}
+        return self._search(VECTOR_FIELD, list(vector), limit, params, **options)
+
+    def text_search(self, text: str, limit: int, *, expression: str = "", timeout: float | None = None) -> list[Row]:
+        """Return the best rows by BM25; see `search`.
+
+        Raises:
+            ValueError: The collection has no BM25 index.
+        """
+        if not self.hybrid:
+            msg = f"Collection {self.name!r} was opened without hybrid=True and has no text search."
+            raise ValueError(msg)
+        if self.info is None:
+            return []
+        options = {"filter": expression, "output_fields": OUTPUT_FIELDS, "timeout": timeout}
+        return self._search(SPARSE_FIELD, text, limit, self._client.sparse_search(), **options)
+
+    def _search(self, field: str, data: Any, limit: int, params: Mapping[str, Any], **options: Any) -> list[Row]:
         hits = self._client.search(
-            self.name,
-            data=[list(vector)],
-            anns_field=VECTOR_FIELD,
-            search_params=params or self._client.dense_search(limit),
-            limit=limit,
-            filter=expression,
-            output_fields=fields,
-            timeout=timeout,
+            self.name, data=[data], anns_field=field, search_params=params, limit=limit, **options
         )
         return list(hits[0]) if hits else []
 
@@ -269,7 +281,7 @@ class Collection:
         vector: Sequence[float],
         limit: int,
         *,
-        depth: int | None = None,
+        depth: int | tuple[int, int] | None = None,
         expression: str = "",
         params: Sequence[Mapping[str, Any]] | None = None,
         ranker: Literal["rrf", "weighted"] = "rrf",
@@ -283,7 +295,7 @@ class Collection:
             text: The query, for BM25.
             vector: Its vector.
             limit: How many rows, 1 or more.
-            depth: Candidates of each side; max(2 * limit, 50) if None.
+            depth: Candidates of each side, or of vector and text; max(2 * limit, 50) if None.
             expression: What rows have to fulfil.
             params: Search parameters of the dense and of the sparse side.
             ranker: "rrf" (reciprocal ranks) or "weighted".
@@ -293,16 +305,19 @@ class Collection:
         """
         from pymilvus import AnnSearchRequest
 
+        if not self.hybrid:
+            msg = f"Collection {self.name!r} was opened without hybrid=True and has no text search."
+            raise ValueError(msg)
         if self.info is None:
             return []
         # Fusion needs candidates below the cut: 6th in both lists beats 1st in one.
-        depth = max(depth or max(2 * limit, 50), limit)
+        depths = depth if isinstance(depth, tuple) else (max(depth or max(2 * limit, 50), limit),) * 2
         self.check_size(len(vector))
-        dense, sparse = params or (self._client.dense_search(depth), self._client.sparse_search())
-        sides = ((list(vector), VECTOR_FIELD, dense), (text, SPARSE_FIELD, sparse))
+        dense, sparse = params or (self._client.dense_search(depths[0]), self._client.sparse_search())
+        sides = ((list(vector), VECTOR_FIELD, dense, depths[0]), (text, SPARSE_FIELD, sparse, depths[1]))
         requests = [
-            AnnSearchRequest(data=[data], anns_field=field, param=own, limit=depth, expr=expression or None)
-            for data, field, own in sides
+            AnnSearchRequest(data=[data], anns_field=field, param=own, limit=count, expr=expression or None)
+            for data, field, own, count in sides
         ]
         hits = self._client.hybrid_search(
             self.name,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 PRIMARY_FIELD = "pk"
 """The primary key's field, the name that langchain-milvus uses."""
@@ -75,6 +75,84 @@ def compile_ids(ids: Sequence[str], *, primary_field: str = PRIMARY_FIELD) -> st
     return f"{primary_field} in [{', '.join(_quote(id_) for id_ in ids)}]"
 
 
+Operator = Literal["==", "!=", ">", ">=", "<", "<=", "in", "not in", "contains text"]
+"""What `compile_comparison` knows."""
+
+NOTHING = f"{PRIMARY_FIELD} in []"
+"""The expression that no row fulfils; servers refuse a constant such as `1 == 2`."""
+
+
+def compile_comparison(
+    key: str,
+    operator: Operator,
+    value: Any,
+    *,
+    negated: bool = False,
+    fields: Collection[str] = (PRIMARY_FIELD, TEXT_FIELD),
+) -> str:
+    """Compile one comparison of a metadata key, or its negation.
+
+    In Milvus a comparison with a key that is absent is neither true nor false, and negating it changes nothing. Here
+    a row without the key fulfils no comparison, hence each negation ("!=" and "not in" are negations): Python's logic.
+    A value of another type than the stored one is unequal; it is neither greater nor less, nor the negation of it.
+    None stands for "absent or null" with "==" and "!=".
+
+    Args:
+        key: The metadata key.
+        operator: How to compare; "contains text" asks for a part of a string, with regard to case.
+        value: str, bool, int, float, None, or for "in" and "not in" a list, tuple or set of these.
+        negated: Whether the rows are wanted that do not fulfil it.
+        fields: Names that are fields of the collection.
+
+    Raises:
+        TypeError: The value has a type that the operator cannot compare with.
+        ValueError: The value cannot be written, or Milvus would read it as a pattern.
+    """
+    positive = {"!=": "==", "not in": "in"}.get(operator, operator)
+    negated = negated != (positive != operator)
+    if positive in {"==", "in"}:
+        many = isinstance(value, (list, tuple, set, frozenset))
+        if many != (positive == "in"):
+            msg = (
+                f"Operator {operator!r} for key {key!r} with {value!r}: 'in' and 'not in' take lists, others one value."
+            )
+            raise TypeError(msg)
+        expression = _condition(key, value, fields)
+    elif positive == "contains text":
+        expression = f'{_operand(key, fields)} like "%{_pattern(key, value)}%"'
+    elif value is None or isinstance(value, (bool, list, tuple, set, frozenset)):
+        msg = f"Operator {operator!r} for key {key!r} takes a number or a string, not {value!r}."
+        raise TypeError(msg)
+    else:
+        expression = f"{_operand(key, fields)} {positive} {_literal(key, value)}"
+    return _negate(key, expression, value, fields) if negated else expression
+
+
+def _negate(key: str, expression: str, value: Any, fields: Collection[str]) -> str:
+    if expression == NOTHING:
+        return f'{PRIMARY_FIELD} != ""'  # every row: no key is empty
+    operand = _operand(key, fields)
+    asks_for_absent = value is None or (isinstance(value, (list, tuple, set, frozenset)) and None in value)
+    if asks_for_absent or not operand.startswith("$meta"):
+        return f"not ({expression})"
+    return f"((not (exists {operand})) or (not ({expression})))"
+
+
+def _pattern(key: str, value: Any) -> str:
+    if not isinstance(value, str):
+        msg = f"A text to look for in {key!r} is a string, not {type(value).__name__}."
+        raise TypeError(msg)
+    if set(value) & set("%_\\"):
+        msg = f"{value!r}: Milvus reads %, _ and \\ as a pattern and has no way to mean the characters. Leave them out."
+        raise ValueError(msg)
+    return _quote(value)[1:-1]
+
+
+def join_any(*expressions: str) -> str:
+    """Join expressions with `or`; an empty one holds for every row, so the whole is empty then."""
+    return "" if "" in expressions else _any(list(expressions))
+
+
 def join_all(*expressions: str | None) -> str:
     """Join expressions with `and`, leaving out the empty ones."""
     present = [expression for expression in expressions if expression]
@@ -82,14 +160,18 @@ def join_all(*expressions: str | None) -> str:
 
 
 def _condition(key: str, value: Any, fields: Collection[str]) -> str:
-    if not isinstance(key, str):
-        msg = f"A filter key is a string, not {type(key).__name__}: {key!r}."
-        raise TypeError(msg)
-    operand = key if key in fields else f"$meta[{_quote(key)}]"
+    operand = _operand(key, fields)
     if isinstance(value, (list, tuple, set, frozenset)):
         # `$meta["k"] in [...]` is refused by Lite 3.2.2 ("left side of 'in' must be a field reference").
         return _any([_equals(key, operand, member) for member in value])
     return _equals(key, operand, value)
+
+
+def _operand(key: str, fields: Collection[str]) -> str:
+    if not isinstance(key, str):
+        msg = f"A filter key is a string, not {type(key).__name__}: {key!r}."
+        raise TypeError(msg)
+    return key if key in fields else f"$meta[{_quote(key)}]"
 
 
 def _equals(key: str, operand: str, value: Any) -> str:
@@ -102,7 +184,7 @@ def _equals(key: str, operand: str, value: Any) -> str:
 def _any(conditions: list[str]) -> str:
     """Join with `or`, as a balanced tree: Lite recurses, and a long chain overflows its stack."""
     if not conditions:
-        return f"{PRIMARY_FIELD} in []"  # a constant such as `1 == 2` is refused by servers
+        return NOTHING
     if len(conditions) == 1:
         return conditions[0]
     half = len(conditions) // 2

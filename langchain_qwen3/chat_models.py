@@ -5,11 +5,8 @@ packages: where each server wants the thinking switch (`qwen3_core.thinking`), w
 and reasoning as a content block of its own instead of lost or mixed into the answer.
 """
 
-import difflib
 import logging
-import os
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any, Literal
 
 import openai
@@ -34,30 +31,30 @@ from langchain_qwen3.chat_output import (
     message_fields,
     take_reasoning_out,
 )
+from qwen3_core.chat_server import (
+    DASHSCOPE_BEIJING,
+    THINKING_FIELDS,
+    explained,
+    prepare_client,
+    refuse_unknown,
+    server_key,
+    server_url,
+    settle_payload,
+    wanted_body,
+)
 from qwen3_core.thinking import (
     DASHSCOPE,
     Dialect,
     Server,
     dialect_of,
-    fit_tool_choice,
     flatten_content,
-    is_constrained,
-    merge_bodies,
     must_stream,
-    read_switch,
     reasoning_of,
-    settle_body,
     thinks_only,
     write_thinking,
 )
 
 logger = logging.getLogger(__name__)
-
-DASHSCOPE_BEIJING = "https://dashscope.aliyuncs.com/compatible-mode/v1"
-"""Where `ChatQwen3` goes without a ``base_url``; keys are per region, Singapore is ``dashscope-intl``."""
-
-_NO_KEY = "not-needed"  # the SDK wants a key even for servers that ask for none
-_CONNECT_SECONDS = 10.0  # a host that does not answer should not hold a caller for the whole request timeout
 
 
 class ChatQwen3(BaseChatOpenAI):
@@ -130,16 +127,15 @@ class ChatQwen3(BaseChatOpenAI):
         if not isinstance(values, Mapping):
             return values
         arguments = dict(values)  # the base writes into it
-        _refuse_unknown(arguments, get_pydantic_field_names(cls) - {"organization", "openai_organization"})
+        # The base would move what it does not know into model_kwargs, and every request would fail.
+        refuse_unknown("ChatQwen3", arguments, get_pydantic_field_names(cls) - {"organization", "openai_organization"})
         if arguments.get("use_responses_api"):
             message = "use_responses_api=True: Qwen3 servers are spoken to over Chat Completions."
             raise ValueError(message)
-        url = arguments.pop("base_url", None) or arguments.pop("openai_api_base", None)
-        url = url or os.environ.get("DASHSCOPE_API_BASE") or DASHSCOPE_BEIJING
+        url = server_url(arguments.pop("base_url", None) or arguments.pop("openai_api_base", None))
         key = arguments.pop("api_key", None) or arguments.pop("openai_api_key", None)
         dialect = dialect_of(arguments.get("server", "auto"), url)
-        if not key:
-            key = _dashscope_key(url) if dialect is DASHSCOPE else SecretStr(_NO_KEY)
+        key = key or SecretStr(server_key(dialect, url))
         write_thinking(dialect, {}, budget=arguments.get("thinking_budget"))  # can this server take one at all?
         return {**arguments, "openai_api_base": url, "openai_api_key": key}
 
@@ -148,13 +144,8 @@ class ChatQwen3(BaseChatOpenAI):
         """Take OpenAI's account headers off the clients and let them notice a dead host quickly."""
         self.openai_organization = None
         for client in (self.root_client, self.root_async_client):
-            if client is None:
-                continue
-            client.organization = client.project = None  # the SDK reads both from the environment,
-            client._custom_headers = dict(self.default_headers or {})  # and OPENAI_CUSTOM_HEADERS, keys included
-            if isinstance(self.request_timeout, int | float):
-                connect = min(self.request_timeout, _CONNECT_SECONDS)
-                client.timeout = openai.Timeout(self.request_timeout, connect=connect)
+            if client is not None:
+                prepare_client(client, self.request_timeout, self.default_headers)
         return self
 
     @property
@@ -221,34 +212,13 @@ class ChatQwen3(BaseChatOpenAI):
     def _get_request_payload(
         self, input_: LanguageModelInput, *, stop: list[str] | None = None, **kwargs: Any
     ) -> dict[str, Any]:
-        body = self._wanted_body(kwargs)
-        ours = ("enable_thinking", "thinking_budget", "extra_body")
-        rest = {key: value for key, value in kwargs.items() if key not in ours}
+        dialect = self._dialect
+        fields = {name: getattr(self, name) for name in THINKING_FIELDS}
+        wanted = wanted_body(dialect, self.extra_body or {}, fields, kwargs)
+        rest = {key: value for key, value in kwargs.items() if key not in (*THINKING_FIELDS, "extra_body")}
         payload = super()._get_request_payload(input_, stop=stop, **rest)
         payload["messages"] = [flatten_content(message) for message in payload["messages"]]
-        dialect = self._dialect
-        fit_tool_choice(dialect, payload)
-        body = settle_body(
-            dialect,
-            payload["model"],
-            wanted := body,
-            stream=bool(payload.get("stream")),
-            constrained=is_constrained(dialect, payload),
-        )
-        if read_switch(dialect, wanted) is not read_switch(dialect, body):
-            logger.debug("thinking is off for this call: %s refuses the request otherwise", dialect.server)
-        payload.pop("extra_body", None)
-        return {**payload, "extra_body": body} if body else payload
-
-    def _wanted_body(self, call: Mapping[str, Any]) -> dict[str, Any]:
-        """Lay the wishes on one another: the instance's extra_body and fields, then those of the call."""
-        dialect = self._dialect
-        fields = {"enable": "enable_thinking", "budget": "thinking_budget"}
-        # An explicit None in a call means the server's default, so then the instance's field does not count.
-        own = {key: getattr(self, field) for key, field in fields.items() if field not in call}
-        body = write_thinking(dialect, self.extra_body or {}, **own)
-        body = merge_bodies(body, call.get("extra_body") or {})
-        return write_thinking(dialect, body, **{key: call.get(field) for key, field in fields.items()})
+        return settle_payload(dialect, payload, wanted, logger)
 
     def _streams_inside(self, messages: list[BaseMessage], stop: list[str] | None, call: dict[str, Any]) -> bool:
         dialect = self._dialect
@@ -273,7 +243,7 @@ class ChatQwen3(BaseChatOpenAI):
     ) -> ChatResult:
         if self._streams_inside(messages, stop, kwargs):
             return aggregate(list(self._stream(messages, stop, run_manager, **kwargs)))
-        with _explained(self.openai_api_base):
+        with explained(self.openai_api_base):
             return super()._generate(messages, stop, run_manager, **kwargs)
 
     async def _agenerate(
@@ -285,7 +255,7 @@ class ChatQwen3(BaseChatOpenAI):
     ) -> ChatResult:
         if self._streams_inside(messages, stop, kwargs):
             return aggregate([chunk async for chunk in self._astream(messages, stop, run_manager, **kwargs)])
-        with _explained(self.openai_api_base):
+        with explained(self.openai_api_base):
             return await super()._agenerate(messages, stop, run_manager, **kwargs)
 
     def _stream(
@@ -298,7 +268,7 @@ class ChatQwen3(BaseChatOpenAI):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         reader = StreamReader(prefilled=self._prefills(kwargs))
-        with _explained(self.openai_api_base):
+        with explained(self.openai_api_base):
             # The base gets no run manager: handlers are told about chunks after the reader has sorted them.
             for raw in super()._stream(messages, stop, stream_usage=stream_usage, **kwargs):
                 for chunk in reader.read(raw):
@@ -320,7 +290,7 @@ class ChatQwen3(BaseChatOpenAI):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         reader = StreamReader(prefilled=self._prefills(kwargs))
-        with _explained(self.openai_api_base):
+        with explained(self.openai_api_base):
             async for raw in super()._astream(messages, stop, stream_usage=stream_usage, **kwargs):
                 for chunk in reader.read(raw):
                     if run_manager:
@@ -370,49 +340,3 @@ class ChatQwen3(BaseChatOpenAI):
             ],
             llm_output={**(result.llm_output or {}), "model_provider": PROVIDER},
         )
-
-
-def _refuse_unknown(arguments: Mapping[str, Any], known: set[str]) -> None:
-    """The base would move what it does not know into model_kwargs, and every request would fail."""
-    unknown = sorted(set(arguments) - known)
-    if not unknown:
-        return
-    close = difflib.get_close_matches(unknown[0], known, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    message = f"ChatQwen3 has no argument {', '.join(map(repr, unknown))}.{hint} Fields of a server go into extra_body."
-    raise ValueError(message)
-
-
-def _dashscope_key(url: str) -> SecretStr:
-    if key := os.environ.get("DASHSCOPE_API_KEY"):
-        return SecretStr(key)
-    message = (
-        f"There is no key for DashScope ({url}): set the environment variable DASHSCOPE_API_KEY or pass api_key=... "
-        "(keys are per region), or point base_url at a server of your own. OPENAI_API_KEY is never used."
-    )
-    raise ValueError(message)
-
-
-@contextmanager
-def _explained(url: str | None) -> Iterator[None]:
-    """Raise a failed connection again as the same class, with the URL and what to do."""
-    try:
-        yield
-    except openai.APIConnectionError as error:
-        timed_out = isinstance(error, openai.APITimeoutError)
-        what = "did not answer in time" if timed_out else "cannot be reached"
-        text = (
-            f"The chat server at {url} {what} ({_root(error)}). Start it, for example with "
-            "`llama-server -m model.gguf --jinja` or `vllm serve Qwen/Qwen3-8B`, or correct base_url: it ends in /v1, "
-            "and without one DashScope is used."
-        )
-        explained = type(error)(request=error.request)
-        explained.message, explained.args = text, (text,)
-        raise explained from error
-
-
-def _root(error: BaseException) -> BaseException:
-    """Return the first cause, which says what the socket said."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error

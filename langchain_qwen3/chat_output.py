@@ -8,7 +8,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.tool import default_tool_parser
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
-from qwen3_core.think_tags import ThinkState, split_thinking, think_step
+from qwen3_core.think_tags import ThinkReader, split_thinking
 from qwen3_core.thinking import reasoning_of
 
 PROVIDER = "qwen"
@@ -20,7 +20,7 @@ class StreamReader:
     """Sorts the chunks of one stream into reasoning and answer."""
 
     def __init__(self, *, prefilled: bool) -> None:
-        self._state = ThinkState("prefilled" if prefilled else "start")
+        self._reader = ThinkReader(prefilled=prefilled)
 
     def read(self, chunk: ChatGenerationChunk) -> list[ChatGenerationChunk]:
         """Return what a chunk makes certain: reasoning, answer, or both as chunks of their own."""
@@ -28,23 +28,18 @@ class StreamReader:
         if not isinstance(message, AIMessageChunk) or not isinstance(message.content, str):
             return [chunk]
         reasoning = message.additional_kwargs.get(REASONING_KEY, "")
-        if reasoning and self._state.phase in ("start", "prefilled"):
-            self._state = ThinkState("gap")  # this server splits by itself
-        if not message.content:
-            return [chunk]
-        self._state, thought, answer = think_step(self._state, message.content)
-        if not (reasoning or thought) and answer == message.content:
+        thought, answer = self._reader.read(message.content, reasoning)
+        if (thought, answer) == (reasoning, message.content) and not (thought and answer):
             return [chunk]
         others = {key: value for key, value in message.additional_kwargs.items() if key != REASONING_KEY}
         rest = message.model_copy(update={"content": answer, "additional_kwargs": others})
         # Two chunks rather than one with both: the event stream tells blocks apart by their place in a chunk.
-        chunks = _pieces(reasoning + thought, "")
+        chunks = _pieces(thought, "")
         return [*chunks, ChatGenerationChunk(message=rest, generation_info=chunk.generation_info)]
 
     def finish(self) -> list[ChatGenerationChunk]:
         """Return what was held back."""
-        self._state, thought, answer = think_step(self._state, "", final=True)
-        return _pieces(thought, answer)
+        return _pieces(*self._reader.finish())
 
 
 def _pieces(reasoning: str, answer: str) -> list[ChatGenerationChunk]:
@@ -86,10 +81,7 @@ def take_reasoning_out(generation: ChatGeneration, fields: Mapping[str, Any], *,
     message.response_metadata["model_provider"] = PROVIDER
     reasoning = reasoning_of(fields)
     if isinstance(message.content, str):
-        if reasoning:
-            message.content = message.content.lstrip("\r\n")
-        else:
-            reasoning, message.content = split_thinking(message.content, prefilled=prefilled)
+        reasoning, message.content = split_thinking(message.content, reasoning=reasoning, prefilled=prefilled)
     if reasoning:
         message.additional_kwargs[REASONING_KEY] = reasoning
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.embeddings import Embeddings
@@ -78,6 +79,13 @@ class Qwen3Embeddings(BaseModel, Embeddings):
         """
         made = cls(**embedder.settings)
         made._embedder = embedder
+        return made
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy; one without changes shares the weights."""
+        made = super().model_copy(update=update, deep=deep)
+        if update:
+            made.model_post_init(None)
         return made
 
     def embed_query(self, text: str, *, instruction: str | None = None) -> list[float]:

@@ -19,6 +19,10 @@ OWN_TOP_N = -1
 """What `rerank(top_n=...)` takes for "the instance's own", as in langchain-cohere; None means all."""
 
 
+# The instruction goes along with every call.
+_OWN_FIELDS = {"top_n", "score_threshold", "instruction"}
+
+
 class RerankResult(TypedDict):
     """One ranked document: its place in the input and its score in [0, 1]."""
 
@@ -87,6 +91,13 @@ class Qwen3Rerank(BaseDocumentCompressor, BaseCrossEncoder):
         """
         made = cls(**reranker.settings, top_n=top_n, score_threshold=score_threshold)
         made._reranker = reranker
+        return made
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy; it shares the weights unless what is changed is for the engine."""
+        made = super().model_copy(update=update, deep=deep)
+        if set(update or ()) - _OWN_FIELDS:
+            made.model_post_init(None)
         return made
 
     def with_options(self, *, top_n: int | None, instruction: str | None = None) -> Qwen3Rerank:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from typing import Any
 
 from llama_index.core import VectorStoreIndex
@@ -304,17 +304,17 @@ def _finish(response: RESPONSE_TYPE, nodes: list[NodeWithScore], reasoning: Reas
         metadata["reasoning"] = reasoning.text
         metadata["citations"] = cited_numbers(answer, len(nodes))
 
+    note("")
+    # LlamaIndex's synthesizers ask the LLM when the first piece is read, which is after the query has returned.
     if isinstance(response, StreamingResponse):
-        note("")
-        response.response_gen = _noted(response.response_gen, note)
+        response.response_gen = _noted(reasoning.reading(response.response_gen), note)
     elif isinstance(response, AsyncStreamingResponse):
-        note("")
-        response.response_gen = _anoted(response.response_gen, note)
+        response.response_gen = _anoted(reasoning.areading(response.response_gen), note)
     else:
         note(str(response.response or ""))
 
 
-def _noted(pieces: Generator[str, None, None], note: Any) -> Generator[str, None, None]:
+def _noted(pieces: Generator[str, None, None], note: Callable[[str], None]) -> Generator[str, None, None]:
     answer = ""
     for piece in pieces:
         answer += piece
@@ -323,7 +323,7 @@ def _noted(pieces: Generator[str, None, None], note: Any) -> Generator[str, None
     note(answer)
 
 
-async def _anoted(pieces: AsyncGenerator[str, None], note: Any) -> AsyncGenerator[str, None]:
+async def _anoted(pieces: AsyncGenerator[str, None], note: Callable[[str], None]) -> AsyncGenerator[str, None]:
     answer = ""
     async for piece in pieces:
         answer += piece

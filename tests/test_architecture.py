@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("qwen3_core", "langchain_qwen3")
+PACKAGES = ("qwen3_core", "langchain_qwen3", "llamaindex_qwen3")
 ENGINE_FILES = {"checkpoint.py", "packing.py"}
 HEAVY = {"torch", "transformers", "tokenizers", "huggingface_hub", "sentence_transformers", "xllamacpp"}
 # What a package may import at the top of its files, besides itself and the standard library.
@@ -21,6 +21,9 @@ ALLOWED = {
     "langchain_qwen3": {
         "langchain_core", "langchain_milvus", "langchain_openai", "openai", "pydantic", "qwen3_core", "rich", "typer",
         "typing_extensions",
+    },
+    "llamaindex_qwen3": {
+        "llama_index", "llama_index_instrumentation", "openai", "pydantic", "qwen3_core", "typing_extensions",
     },
 }  # fmt: skip
 
@@ -57,9 +60,13 @@ def test_arrows_point_one_way(file: Path) -> None:
     assert not everywhere & (set(PACKAGES) - {package, "qwen3_core"}), "adapters know the core, and nobody else"
     if package == "qwen3_core":
         assert not {name for name in everywhere if name.startswith(("langchain", "llama_index"))}
+    assert not (package == "langchain_qwen3" and "llama_index" in everywhere)
+    assert not (package == "llamaindex_qwen3" and {name for name in everywhere if name.startswith("langchain")})
     at_the_top = imported(outside_functions(tree)) - sys.stdlib_module_names - {package}
     if package == "qwen3_core" and file.name in ENGINE_FILES:
         at_the_top -= HEAVY
+    if "testing" in file.parts or file.name == "testing.py":
+        at_the_top -= {"pytest"}
     assert at_the_top <= ALLOWED[package]
 
 
@@ -73,11 +80,15 @@ def test_all_is_what_is_there(package: str) -> None:
 
 def test_exported_members() -> None:
     import langchain_qwen3
+    import llamaindex_qwen3
     import qwen3_core
 
     assert qwen3_core.__all__ == ["Embedder", "LocalEmbedder", "LocalReranker", "Reranker"]
     assert langchain_qwen3.__all__ == [
         "ChatQwen3", "Qwen3Embeddings", "Qwen3Rerank", "Qwen3Retriever", "create_rag_chain", "create_vector_store",
+    ]  # fmt: skip
+    assert llamaindex_qwen3.__all__ == [
+        "Qwen3", "Qwen3Embedding", "Qwen3Rerank", "collect_reasoning", "create_query_engine", "create_vector_store",
     ]  # fmt: skip
 
 
@@ -99,6 +110,8 @@ def test_making_components_loads_no_engine() -> None:
         "import sys\n"
         "from langchain_qwen3 import ChatQwen3, Qwen3Embeddings, Qwen3Rerank\n"
         "Qwen3Embeddings(); Qwen3Rerank(); ChatQwen3(base_url='http://127.0.0.1:1/v1')\n"
+        "from llamaindex_qwen3 import Qwen3, Qwen3Embedding, Qwen3Rerank as NodeRerank\n"
+        "Qwen3Embedding(); NodeRerank(); Qwen3(api_base='http://127.0.0.1:1/v1')\n"
         "assert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)

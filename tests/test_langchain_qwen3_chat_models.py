@@ -22,8 +22,9 @@ from pydantic import BaseModel, Field
 from syrupy.assertion import SnapshotAssertion
 from syrupy.filters import props
 
-from langchain_qwen3.chat_models import DASHSCOPE_BEIJING, ChatQwen3
+from langchain_qwen3.chat_models import ChatQwen3
 from langchain_qwen3.demo_server import smollm2_server
+from qwen3_core.chat_server import DASHSCOPE_BEIJING
 
 # `load` and the v3 event stream call themselves beta.
 pytestmark = pytest.mark.filterwarnings("ignore:The (function|method) .* is in beta")

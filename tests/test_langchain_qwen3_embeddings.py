@@ -97,3 +97,10 @@ def test_a_ready_engine_is_used_and_not_loaded_again() -> None:
     assert embeddings.model_dump() == Qwen3Embeddings(**engine.settings).model_dump()
     assert embeddings._embedder is engine
     assert embeddings.embed_query("a question") == engine.embed_query("a question")
+
+
+def test_a_changed_copy_is_changed_and_an_equal_copy_shares_the_weights() -> None:
+    embeddings = Qwen3Embeddings(model="mini")
+    assert len(embeddings.model_copy(update={"dimensions": 64}).embed_query("a question")) == 64
+    assert embeddings.model_copy()._embedder is embeddings._embedder
+    assert embeddings.model_copy(update={"instruction": "Find code"})._embedder is not embeddings._embedder

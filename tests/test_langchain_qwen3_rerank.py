@@ -10,13 +10,70 @@ from typing import Any
 import pytest
 from langchain_core.cross_encoders import BaseCrossEncoder
 from langchain_core.documents import BaseDocumentCompressor, Document
-from pydantic import ValidationError
+from pydantic import ConfigDict, ValidationError
 
 from langchain_qwen3 import Qwen3Rerank
+from langchain_qwen3.testing import DocumentCompressorTests
 from qwen3_core import LocalReranker
 
 QUERY = "Where is data kept?"
 TEXTS = ["Data is kept in object storage.", "Cats sleep all day.", "etcd keeps the metadata.", "数据保存在磁盘上。"]
+
+
+class TestCompressor(DocumentCompressorTests):
+    @property
+    def compressor_class(self) -> type[Qwen3Rerank]:
+        return Qwen3Rerank
+
+    @property
+    def compressor_params(self) -> dict[str, Any]:
+        return {"model": "mini"}
+
+
+class Mutating(Qwen3Rerank):
+    def compress_documents(self, documents: Any, query: str, callbacks: Any = None) -> list[Document]:
+        for rank in self.rerank(documents, query, top_n=None):
+            documents[rank["index"]].metadata["relevance_score"] = rank["relevance_score"]
+        return sorted(documents, key=lambda document: -document.metadata["relevance_score"])
+
+
+class Blocking(Qwen3Rerank):
+    async def acompress_documents(self, documents: Any, query: str, callbacks: Any = None) -> list[Document]:
+        return self.compress_documents(documents, query)
+
+
+class NoScores(Qwen3Rerank):
+    def compress_documents(self, documents: Any, query: str, callbacks: Any = None) -> list[Document]:
+        return [documents[rank["index"]] for rank in self.rerank(documents, query)]
+
+
+class Short(Qwen3Rerank):
+    max_length: int = 512
+
+
+class Lenient(Qwen3Rerank):
+    model_config = ConfigDict(extra="ignore")
+
+
+@pytest.mark.parametrize(
+    ("made", "check"),
+    [
+        (Mutating, "documents_given_are_not_changed"),
+        (Mutating, "top_n"),
+        (Blocking, "async_leaves_the_event_loop_free"),
+        (NoScores, "best_first"),
+        (Short, "long_documents_are_read"),
+        (Lenient, "unknown_arguments_are_refused"),
+    ],
+)
+def test_the_suite_catches(made: type[Qwen3Rerank], check: str) -> None:
+    class Suite(DocumentCompressorTests):
+        def make(self, **kwargs: Any) -> Qwen3Rerank:
+            arguments: dict[str, Any] = {"model": "mini"} | kwargs
+            return made(**arguments)
+
+    with pytest.raises((AssertionError, KeyError, pytest.fail.Exception)):
+        getattr(Suite(), f"test_{check}")()
 
 
 @pytest.fixture(scope="module")
@@ -132,3 +189,11 @@ def test_a_ready_engine_is_used_and_not_loaded_again() -> None:
     assert reranker._reranker is engine
     [found] = reranker.rerank(["one", "two"], "a question")
     assert found["relevance_score"] == max(engine.score("a question", ["one", "two"]))
+
+
+def test_a_changed_copy_is_changed_and_others_share_the_weights() -> None:
+    reranker = Qwen3Rerank(model="mini")
+    shorter = reranker.model_copy(update={"max_length": 100})
+    with pytest.raises(ValueError, match="max_length=100"):
+        shorter.rerank(["a document"], "a long question " * 30)
+    assert reranker.with_options(top_n=1)._reranker is reranker._reranker

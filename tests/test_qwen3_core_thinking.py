@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwen3_core.think_tags import ThinkState, split_thinking, think_step
+from qwen3_core.think_tags import ThinkReader, ThinkState, split_thinking, think_step
 from qwen3_core.thinking import (
     CHAT_TEMPLATE_KWARGS,
     DASHSCOPE,
@@ -216,3 +216,20 @@ def test_a_text_that_does_not_begin_with_the_tag_is_left_alone(text: Any) -> Non
 @given(inside=TEXTS.filter(lambda text: "</think>" not in text + "</think"), behind=TEXTS)
 def test_a_tagged_text_comes_apart(inside: Any, behind: Any) -> None:
     assert split_thinking(f"<think>{inside}</think>{behind}") == (inside.strip(), behind.lstrip("\r\n"))
+
+
+@pytest.mark.parametrize(
+    ("deltas", "expected"),
+    [
+        ([("<think>wh", ""), ("y</think>\n", ""), ("\nso", "")], ("why", "so")),
+        ([("", "wh"), ("", "y"), ("\n\nso", "")], ("why", "so")),
+        ([("", "why"), ("<think> is a tag", "")], ("why", "<think> is a tag")),  # the server has split it
+        ([("<thi", "")], ("", "<thi")),
+    ],
+)
+def test_a_reader_takes_reasoning_from_the_server_or_from_tags(deltas: Any, expected: Any) -> None:
+    reader = ThinkReader()
+    parts = [*itertools.starmap(reader.read, deltas), reader.finish()]
+    assert ("".join(thought for thought, _ in parts), "".join(answer for _, answer in parts)) == expected
+    text, reasoning = ("".join(column) for column in zip(*deltas, strict=True))
+    assert split_thinking(text, reasoning=reasoning) == expected

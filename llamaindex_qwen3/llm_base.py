@@ -1,0 +1,171 @@
+"""What `Qwen3` is made of and how it asks: fields, sizes, copies and request bodies. Nothing here is sent."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llama_index.core.base.llms.types import ChatMessage, LLMMetadata
+from llama_index.core.llms.function_calling import FunctionCallingLLM
+from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, model_validator
+from typing_extensions import Self
+
+from llamaindex_qwen3.llm_client import Clients, Connection
+from llamaindex_qwen3.llm_messages import wire_message
+from llamaindex_qwen3.llm_output import ReplyReader
+from llamaindex_qwen3.reasoning import reasoning_sink
+from qwen3_core.chat_server import (
+    THINKING_FIELDS,
+    refuse_unknown,
+    server_key,
+    server_url,
+    settle_payload,
+    wanted_body,
+)
+from qwen3_core.models import model_limits
+from qwen3_core.thinking import (
+    DASHSCOPE,
+    Dialect,
+    Server,
+    dialect_of,
+    merge_bodies,
+    must_stream,
+    thinks_only,
+    write_thinking,
+)
+
+logger = logging.getLogger(__name__)
+
+_ANSWER_TOKENS = 4096  # what query engines keep free for an answer of unknown length
+_CLIENTS: dict[str, None] = {"http_client": None, "async_http_client": None}
+
+
+class Qwen3Base(FunctionCallingLLM):
+    """Everything of `Qwen3` but its methods; see there."""
+
+    # The message of a refused argument must not print the others: the key is among them.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    model: str = "qwen3-8b"
+    api_base: str = ""
+    api_key: SecretStr = Field(default=SecretStr(""), exclude=True, repr=False)
+    server: Server = "auto"
+    enable_thinking: bool | None = None
+    thinking_budget: int | None = Field(default=None, ge=1)
+    temperature: float | None = None
+    max_tokens: int | None = Field(default=None, ge=1)
+    context_window: int | None = Field(default=None, ge=1)
+    num_output: int | None = Field(default=None, ge=1)
+    timeout: float | None = 600.0
+    max_retries: int = Field(default=2, ge=0)
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+    additional_kwargs: dict[str, Any] = Field(default_factory=dict)
+    default_headers: dict[str, str] | None = Field(default=None, exclude=True, repr=False)
+    http_client: Any = Field(default=None, exclude=True, repr=False)
+    async_http_client: Any = Field(default=None, exclude=True, repr=False)
+
+    _clients: Clients | None = PrivateAttr(default=None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settle_arguments(cls, values: Any) -> Any:
+        """Refuse what is unknown and fill in URL and key."""
+        if not isinstance(values, Mapping):
+            return values
+        arguments = {name: value for name, value in values.items() if name != "class_name"}
+        refuse_unknown(cls.__name__, arguments, cls.model_fields)
+        if misplaced := set(THINKING_FIELDS) & set(arguments.get("additional_kwargs") or {}):
+            message = f"additional_kwargs holds {sorted(misplaced)}; they are arguments of their own."
+            raise ValueError(message)
+        url = server_url(arguments.get("api_base"))
+        dialect = dialect_of(arguments.get("server", "auto"), url)
+        write_thinking(dialect, {}, budget=arguments.get("thinking_budget"))  # can this server take one at all?
+        key = arguments.get("api_key")
+        if not (key.get_secret_value() if isinstance(key, SecretStr) else key):
+            key = SecretStr(server_key(dialect, url, url_argument="api_base"))
+        return {**arguments, "api_base": url, "api_key": key}
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name that serialised instances carry."""
+        return "qwen3_llm"
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        """What LlamaIndex plans with: sizes, and that this is a chat model with tools."""
+        limits = model_limits(self.model, dashscope=self._dialect is DASHSCOPE)
+        window = self.context_window or limits.context_window
+        answer = self.num_output or self.max_tokens or min(_ANSWER_TOKENS, limits.max_output or _ANSWER_TOKENS)
+        return LLMMetadata(
+            context_window=window,
+            num_output=min(answer, window // 2),
+            is_chat_model=True,
+            is_function_calling_model=True,
+            model_name=self.model,
+        )
+
+    @property
+    def _dialect(self) -> Dialect:
+        return dialect_of(self.server, self.api_base)
+
+    @property
+    def _connected(self) -> Clients:
+        """The clients for the fields as they are now: a copy may have been given others."""
+        connection = Connection(
+            url=self.api_base,
+            key=self.api_key.get_secret_value(),
+            timeout=self.timeout,
+            max_retries=self.max_retries,
+            headers=self.default_headers,
+            http_client=self.http_client,
+            async_http_client=self.async_http_client,
+        )
+        if self._clients is None or self._clients.connection != connection:
+            self._clients = Clients(connection)
+        return self._clients
+
+    # --- copies -----------------------------------------------------------------------------------------------
+
+    def _without_clients(self) -> Self:
+        twin = self.model_copy(update=_CLIENTS)
+        twin._clients = None
+        return twin
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Of a twin: the base deletes what cannot be pickled from the instance's own dictionary.
+        return super(Qwen3Base, self._without_clients()).__getstate__()
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        twin = super(Qwen3Base, self._without_clients()).__deepcopy__(memo)
+        return twin.model_copy(update={name: getattr(self, name) for name in _CLIENTS})
+
+    # --- requests ---------------------------------------------------------------------------------------------
+
+    def _request(self, messages: Sequence[ChatMessage], call: Mapping[str, Any], *, stream: bool) -> dict[str, Any]:
+        """Return the arguments for ``chat.completions.create``."""
+        dialect = self._dialect
+        body = merge_bodies(self.extra_body, self.additional_kwargs.get("extra_body") or {})
+        wanted = wanted_body(dialect, body, {name: getattr(self, name) for name in THINKING_FIELDS}, call)
+        own = {"model": self.model, "temperature": self.temperature, "max_tokens": self.max_tokens}
+        usage = {"stream_options": {"include_usage": True}} if stream else {}
+        payload = {**own, **usage, **self.additional_kwargs, **call, "stream": stream or None}
+        ours = (*THINKING_FIELDS, "extra_body")
+        payload = {key: value for key, value in payload.items() if value is not None and key not in ours}
+        if payload.get("n", 1) != 1:
+            message = "n must be 1: a response of LlamaIndex holds one message."
+            raise ValueError(message)
+        payload["messages"] = [wire_message(message) for message in messages]
+        return settle_payload(dialect, payload, wanted, logger)
+
+    def _chat_request(self, messages: Sequence[ChatMessage], call: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the request of `chat`, which is a stream where the server thinks in no other way."""
+        dialect = self._dialect
+        if dialect.refuses_unstreamed_thinking:
+            streamed = self._request(messages, call, stream=True)
+            if must_stream(dialect, streamed["model"], streamed.get("extra_body", {})):
+                return streamed
+        return self._request(messages, call, stream=False)
+
+    def _reader(self, request: Mapping[str, Any]) -> ReplyReader:
+        # Text that is left unsplit begins inside the reasoning; DashScope splits it itself.
+        prefilled = self._dialect is not DASHSCOPE and thinks_only(request["model"])
+        return ReplyReader(prefilled=prefilled, sink=reasoning_sink())

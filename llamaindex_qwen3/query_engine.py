@@ -32,6 +32,7 @@ from llamaindex_qwen3.vector_store import Qwen3VectorStore, create_vector_store
 from qwen3_core.answers import ANSWER_INSTRUCTION, cited_numbers, number_sources
 from qwen3_core.base import require_query
 from qwen3_core.milvus import content_id
+from qwen3_core.milvus.errors import MilvusStoreError
 from qwen3_core.prompts import escape_control_tokens
 
 ANSWER_PROMPT = ChatPromptTemplate(
@@ -176,7 +177,7 @@ def create_query_engine(
     )
     try:
         if documents is None:
-            store.require_collection()
+            _require_collection(store)
         else:
             _write(store, _split(documents, splitter), embed_model, show_progress=show_progress)
         return _assemble(
@@ -186,6 +187,12 @@ def create_query_engine(
     except BaseException:
         store.close()
         raise
+
+
+def _require_collection(store: Qwen3VectorStore) -> None:
+    if not store.has_collection:
+        msg = f"There is no collection {store.collection_name!r} at {store.uri}: pass documents to make it."
+        raise MilvusStoreError(msg)
 
 
 def _check_counts(fetch_k: int, top_n: int | None) -> None:

@@ -31,7 +31,6 @@ from typing_extensions import Self
 from llamaindex_qwen3.filters import compile_documents, compile_filters
 from qwen3_core.milvus import Collection, Connection, EmbeddingIdentity, MilvusAddress, compile_ids, join_all
 from qwen3_core.milvus.collection import OUTPUT_FIELDS, Row
-from qwen3_core.milvus.errors import MilvusStoreError
 from qwen3_core.milvus.filters import PRIMARY_FIELD, TEXT_FIELD
 from qwen3_core.milvus.rows import VECTOR_FIELD, Rows, metadata_of
 
@@ -182,15 +181,10 @@ class Qwen3VectorStore(BasePydanticVectorStore):
         """Delete the collection; the next node makes it anew."""
         self._collection.drop()
 
-    def require_collection(self) -> None:
-        """Raise if there is nothing to search.
-
-        Raises:
-            MilvusStoreError: The collection does not exist.
-        """
-        if self._collection.info is None:
-            msg = f"There is no collection {self.collection_name!r} at {self.uri}: pass documents to make it."
-            raise MilvusStoreError(msg)
+    @property
+    def has_collection(self) -> bool:
+        """Whether there is anything to search."""
+        return self._collection.info is not None
 
     def existing_ids(self, ids: Sequence[str]) -> set[str]:
         """Return those of `ids` that are in the collection, whoever wrote them."""

@@ -92,7 +92,7 @@ def test_exported_members() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("module", [*PACKAGES, "langchain_qwen3.cli", "langchain_qwen3.demo_server"])
+@pytest.mark.parametrize("module", [*PACKAGES, "qwen3_cli", "qwen3_cli.demo_server"])
 def test_importing_loads_no_engine_and_starts_nothing(module: str) -> None:
     program = (
         "import socket, sys, threading\n"

@@ -23,7 +23,7 @@ from syrupy.assertion import SnapshotAssertion
 from syrupy.filters import props
 
 from langchain_qwen3.chat_models import ChatQwen3
-from langchain_qwen3.demo_server import smollm2_server
+from qwen3_cli.demo_server import smollm2_server
 from qwen3_core.chat_server import DASHSCOPE_BEIJING
 
 # `load` and the v3 event stream call themselves beta.

@@ -13,8 +13,8 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.runnables import RunnableLambda
 
 from langchain_qwen3 import ChatQwen3, create_rag_chain
-from langchain_qwen3.demo_server import smollm2_server
 from langchain_qwen3.rag_chain import find_citations, format_sources
+from qwen3_cli.demo_server import smollm2_server
 
 DOCUMENTS = [
     Document(id="a", page_content="Logs go to object storage.", metadata={"source": "a.md"}),

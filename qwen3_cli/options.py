@@ -1,20 +1,13 @@
-"""The options that the commands share, and the components they stand for."""
+"""The options that the commands share, and what they say about the components, in either framework."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 import typer
 
-from langchain_qwen3.chat_models import ChatQwen3
-from langchain_qwen3.embeddings import Qwen3Embeddings
-from langchain_qwen3.rerank import Qwen3Rerank
-from langchain_qwen3.retrieval import Qwen3Retriever
-from langchain_qwen3.vector_store import Qwen3VectorStore, create_vector_store
 from qwen3_core.local import DEFAULT_EMBEDDING_MODEL
 from qwen3_core.thinking import Server
 
@@ -51,7 +44,11 @@ ThinkingBudget = Annotated[int | None, typer.Option(min=1, help="Tokens of think
 MaxTokens = Annotated[
     int | None, typer.Option(min=1, help="Tokens of the answer at most; the server's own limit if not given.")
 ]
+Framework = Annotated[Literal["langchain", "llamaindex"], typer.Option(help="Whose components do the work.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
+
+
+_Chat = TypeVar("_Chat", covariant=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,44 +60,57 @@ class StoreOptions:
     collection: str = "docs"
     embedding: str = DEFAULT_EMBEDDING_MODEL
 
-    @contextmanager
-    def open(self) -> Iterator[Qwen3VectorStore]:
-        """Open the collection and close it at the end, so that another process may open the file."""
-        embeddings = Qwen3Embeddings(model=self.embedding)
-        store = create_vector_store(embeddings, uri=self.uri, token=self.token, collection_name=self.collection)
-        with store:
-            yield store
-
-    @contextmanager
-    def open_indexed(self) -> Iterator[Qwen3VectorStore]:
-        """Open a collection that must exist.
+    def require_path(self) -> None:
+        """Refuse a Lite path that does not exist, since opening it would create it.
 
         Raises:
-            ValueError: If nothing has been indexed there.
+            ValueError: If it does not exist.
         """
-        hint = f"index something first: qwen3-rag index PATH --uri {self.uri} --collection {self.collection}"
-        # Opening a Lite path would create it.
         if "://" not in self.uri and not Path(self.uri).exists():
-            msg = f"{self.uri} does not exist; {hint}"
+            msg = f"{self.uri} does not exist; {self._hint}"
             raise ValueError(msg)
-        with self.open() as store:
-            if store.col is None:
-                msg = f"there is no collection {self.collection!r} in {self.uri}; {hint}"
-                raise ValueError(msg)
-            yield store
+
+    def missing(self) -> ValueError:
+        """Return the error that says that the collection does not exist."""
+        return ValueError(f"there is no collection {self.collection!r} in {self.uri}; {self._hint}")
+
+    @property
+    def _hint(self) -> str:
+        return f"index something first: qwen3-rag index PATH --uri {self.uri} --collection {self.collection}"
 
 
-def make_retriever(store: Qwen3VectorStore, reranker: str, *, fetch_k: int, top_n: int) -> Qwen3Retriever:
-    """Build the two-stage retriever; with the reranker "none" it is one stage.
+@dataclass(frozen=True, kw_only=True)
+class Stages:
+    """How many candidates are fetched, what orders them, and how many are kept.
 
     Raises:
-        ValueError: If `fetch_k` is less than `top_n`.
+        ValueError: If more are kept than fetched.
     """
-    if fetch_k < top_n:
-        msg = f"--fetch-k {fetch_k} is less than --top-n {top_n}: fetch at least as many candidates as are kept"
-        raise ValueError(msg)
-    compressor = None if reranker == NO_RERANKER else Qwen3Rerank(model=reranker, top_n=top_n)
-    return Qwen3Retriever(vector_store=store, reranker=compressor, fetch_k=fetch_k, k=top_n)
+
+    reranker: str
+    fetch_k: int = 10
+    top_n: int = 3
+
+    def __post_init__(self) -> None:
+        """Compare both numbers."""
+        if self.fetch_k < self.top_n:
+            msg = (
+                f"--fetch-k {self.fetch_k} is less than --top-n {self.top_n}: fetch at least as many candidates "
+                "as are kept"
+            )
+            raise ValueError(msg)
+
+    @property
+    def reranks(self) -> bool:
+        """Whether there is a second stage."""
+        return self.reranker != NO_RERANKER
+
+
+class MakeChat(Protocol[_Chat]):
+    """What builds a framework's chat model; without a URL it is DashScope's."""
+
+    def __call__(self, model: str, *, url: str | None, key: str | None) -> _Chat:
+        """Build it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +125,16 @@ class ChatOptions:
     thinking_budget: int | None = None
     max_tokens: int | None = None
 
-    def make(self) -> ChatQwen3:
+    @property
+    def answering(self) -> dict[str, Any]:
+        """The arguments that both frameworks' chat models have for how to answer."""
+        return {
+            "enable_thinking": self.think,
+            "thinking_budget": self.thinking_budget,
+            "max_tokens": self.max_tokens,
+        }
+
+    def make(self, make: MakeChat[_Chat]) -> _Chat:
         """Build the chat model that `--chat` names: a DashScope model, or whatever a URL serves.
 
         Raises:
@@ -123,20 +142,10 @@ class ChatOptions:
             ConnectionError: If the server of a URL does not answer.
         """
         if self.chat is None or "://" not in self.chat:
-            return self._make(self.chat or DEFAULT_CHAT)
-        where = {"base_url": self.chat, "api_key": self.key, "server": self.server}
+            return make(self.chat or DEFAULT_CHAT, url=None, key=None)
         # What the class refuses needs no server to say so: make one before asking the server for a name.
-        named = self._make(self.model or "unknown", **where)
-        return named if self.model else self._make(_first_model(self.chat, self.key), **where)
-
-    def _make(self, model: str, **where: Any) -> ChatQwen3:
-        return ChatQwen3(
-            model=model,
-            enable_thinking=self.think,
-            thinking_budget=self.thinking_budget,
-            max_tokens=self.max_tokens,
-            **where,
-        )
+        named = make(self.model or "unknown", url=self.chat, key=self.key)
+        return named if self.model else make(_first_model(self.chat, self.key), url=self.chat, key=self.key)
 
 
 def _first_model(url: str, key: str | None) -> str:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import openai
 import typer
-from langchain_core.documents import Document
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
-from langchain_qwen3.cli import options, render
-from langchain_qwen3.cli.options import ChatOptions, StoreOptions
-from langchain_qwen3.rag_chain import create_rag_chain
-from langchain_qwen3.vector_store import Qwen3VectorStore
+from qwen3_cli import options, render
+from qwen3_cli.options import ChatOptions, Stages, StoreOptions
 from qwen3_core.base import require_query
 from qwen3_core.ingest import DEFAULT_CHUNK_SIZE, Chunk, load_chunks
 from qwen3_core.local import DEFAULT_EMBEDDING_MODEL, DEFAULT_RERANKER_MODEL
@@ -57,7 +55,8 @@ def index(
         chunks = load_chunks(
             paths, chunk_size=chunk_size, encoding=encoding, on_error="skip" if skip_unreadable else "raise"
         )
-        with StoreOptions(uri=uri, token=token, collection=collection, embedding=embedding).open() as store:
+        store_options = StoreOptions(uri=uri, token=token, collection=collection, embedding=embedding)
+        with framework_of("langchain").open_store(store_options) as store:
             added = add_chunks(store, chunks, console)
         result = {"collection": collection, "uri": uri, "chunks": len(chunks), "added": added}
         _print(result, f"{len(chunks)} chunks in {collection!r} of {uri}: {added} new", as_json=as_json)
@@ -74,15 +73,16 @@ def search(
     reranker: options.Reranker = DEFAULT_RERANKER_MODEL,
     fetch_k: options.FetchK = 10,
     top_n: options.TopN = 3,
+    framework: options.Framework = "langchain",
     as_json: options.Json = False,
 ) -> None:
     """Show the best documents for a question, by vector and after reranking."""
     with reported():
         require_query(question)
-        with StoreOptions(uri=uri, token=token, collection=collection, embedding=embedding).open_indexed() as store:
-            candidates = retrieve(store, question, reranker, fetch_k=fetch_k, top_n=top_n)
-        documents = candidates[:top_n]
-        _print([render.as_json(document) for document in documents], table(candidates, top_n), as_json=as_json)
+        store = StoreOptions(uri=uri, token=token, collection=collection, embedding=embedding)
+        stages = Stages(reranker=reranker, fetch_k=fetch_k, top_n=top_n)
+        candidates = framework_of(framework).search(store, question, stages)
+        _print([asdict(each) for each in candidates[:top_n]], render.table(candidates, top_n), as_json=as_json)
 
 
 @app.command()
@@ -103,12 +103,13 @@ def ask(
     think: options.Think = None,
     thinking_budget: options.ThinkingBudget = None,
     max_tokens: options.MaxTokens = None,
+    framework: options.Framework = "langchain",
     as_json: options.Json = False,
 ) -> None:
     """Answer a question from the documents, with numbered sources."""
     with reported():
         require_query(question)
-        model = ChatOptions(
+        chat_options = ChatOptions(
             chat=chat,
             model=chat_model,
             key=chat_key,
@@ -116,14 +117,29 @@ def ask(
             think=think,
             thinking_budget=thinking_budget,
             max_tokens=max_tokens,
-        ).make()
-        with StoreOptions(uri=uri, token=token, collection=collection, embedding=embedding).open_indexed() as store:
-            retriever = options.make_retriever(store, reranker, fetch_k=fetch_k, top_n=top_n)
-            output = create_rag_chain(retriever, model).invoke({"input": question})
-        _print(render.answer_json(output), *render.answer(output), as_json=as_json)
+        )
+        store = StoreOptions(uri=uri, token=token, collection=collection, embedding=embedding)
+        stages = Stages(reranker=reranker, fetch_k=fetch_k, top_n=top_n)
+        answer = framework_of(framework).ask(store, question, stages, chat_options)
+        _print(answer.to_dict(), *render.answer(answer), as_json=as_json)
 
 
-def add_chunks(store: Qwen3VectorStore, chunks: Sequence[Chunk], console: Console) -> int:
+def framework_of(name: str) -> Any:
+    """Import a framework when it is asked for: each takes more than a second, and only one may be installed.
+
+    Raises:
+        ImportError: It is not installed.
+    """
+    try:
+        return importlib.import_module(f"qwen3_cli.with_{name}")
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith(("langchain", "llama_index")):
+            raise
+        msg = f'this needs the {name} components: pip install "qwen3-rag[{name},local]"'
+        raise ImportError(msg) from error
+
+
+def add_chunks(store: Any, chunks: Sequence[Chunk], console: Console) -> int:
     """Embed and store the chunks that are not there yet, with a progress bar; return how many there were."""
     ids = [chunk.id for chunk in chunks]
     missing = len(set(ids) - store.existing_ids(ids))
@@ -140,19 +156,6 @@ def add_chunks(store: Qwen3VectorStore, chunks: Sequence[Chunk], console: Consol
             progress=lambda done, _: progress.update(task, completed=done),
         )
     return missing
-
-
-def retrieve(store: Qwen3VectorStore, question: str, reranker: str, *, fetch_k: int, top_n: int) -> list[Document]:
-    """Return every candidate with its scores, best first; a table of both orders needs them all."""
-    retriever = options.make_retriever(store, reranker, fetch_k=fetch_k, top_n=top_n)
-    return retriever.invoke(question, k=fetch_k)
-
-
-def table(candidates: Sequence[Document], top_n: int) -> Table:
-    """Lay out what `retrieve` returned: both orders, or the one there is without a reranker."""
-    if candidates and "relevance_score" not in candidates[0].metadata:
-        return render.ranking(candidates[:top_n])
-    return render.comparison(candidates, candidates[:top_n], top_n)
 
 
 def _print(data: Any, *shown: Any, as_json: bool) -> None:
@@ -180,6 +183,6 @@ def reported() -> Iterator[Console]:
 
 
 # Registered last: the demo uses the functions above.
-from langchain_qwen3.cli import demo  # noqa: E402
+from qwen3_cli import demo  # noqa: E402
 
 app.command(name="demo")(demo.demo)

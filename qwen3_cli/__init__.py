@@ -1,5 +1,5 @@
 """The console script `qwen3-rag`: index, search, ask, and a demo that needs no server."""
 
-from langchain_qwen3.cli.app import app
+from qwen3_cli.app import app
 
 __all__ = ["app"]

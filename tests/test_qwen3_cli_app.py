@@ -16,9 +16,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from langchain_qwen3 import Qwen3Embeddings, create_vector_store
-from langchain_qwen3.cli import app
-from langchain_qwen3.cli.options import ChatOptions, StoreOptions
-from langchain_qwen3.demo_server import smollm2_server
+from qwen3_cli import app
+from qwen3_cli.demo_server import smollm2_server
+from qwen3_cli.options import ChatOptions, StoreOptions
+from qwen3_cli.with_langchain import make_chat
 
 MINI = ("--embedding", "mini")
 MINI_BOTH = (*MINI, "--reranker", "mini")
@@ -188,17 +189,17 @@ def test_the_token_shows_nowhere(docs: Path) -> None:
 
 
 def test_a_url_names_the_model_it_serves(chat_url: str) -> None:
-    chat = ChatOptions(chat=chat_url, think=False).make()
+    chat = make_chat(ChatOptions(chat=chat_url, think=False))
     assert chat.model_name == "smollm2-135m-instruct"
     assert chat.enable_thinking is False
-    assert ChatOptions(chat=chat_url, model="other", key="k").make().model_name == "other"
+    assert make_chat(ChatOptions(chat=chat_url, model="other", key="k")).model_name == "other"
 
 
 def test_dashscope_models_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DASHSCOPE_API_KEY", "k")
-    chat = ChatOptions(chat="qwen3-32b", think=True, thinking_budget=100).make()
+    chat = make_chat(ChatOptions(chat="qwen3-32b", think=True, thinking_budget=100))
     assert (chat.model_name, chat.enable_thinking, chat.thinking_budget) == ("qwen3-32b", True, 100)
-    assert ChatOptions().make().model_name == "qwen-plus"
+    assert make_chat(ChatOptions()).model_name == "qwen-plus"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
@@ -207,7 +208,7 @@ def test_ctrl_c_keeps_what_is_stored_and_the_next_run_goes_on(tmp_path: Path) ->
     docs.mkdir()
     text = "".join(f"# Section {n}\n\n{'Some words about storage. ' * 30}{n}\n\n" for n in range(SECTIONS))
     (docs / "long.md").write_text(text)
-    command: list[Any] = [sys.executable, "-m", "langchain_qwen3.cli", "index", str(docs), "--uri", uri, *MINI]
+    command: list[Any] = [sys.executable, "-m", "qwen3_cli", "index", str(docs), "--uri", uri, *MINI]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     wait_for_rows(Path(uri))
     process.send_signal(signal.SIGINT)
@@ -230,3 +231,40 @@ def wait_for_rows(database: Path) -> None:
             return
         time.sleep(0.1)
     pytest.fail("nothing was written within a minute")
+
+
+def test_both_frameworks_find_the_same_passages_with_the_same_scores(indexed: str) -> None:
+    found = {}
+    for framework in ("langchain", "llamaindex"):
+        result = run("search", QUESTION, "--uri", indexed, *MINI_BOTH, "--framework", framework, "--json")
+        assert result.exit_code == 0, result.output
+        found[framework] = json.loads(result.stdout)
+    scores = [
+        [(each["metadata"].pop("retrieval_score"), each["metadata"].pop("relevance_score")) for each in passages]
+        for passages in found.values()
+    ]
+    assert scores[0] == [pytest.approx(pair, abs=1e-6) for pair in scores[1]]
+    assert found["langchain"] == found["llamaindex"]
+    assert len(found["langchain"]) == 3
+
+
+@pytest.mark.parametrize("reranker", ["mini", "none"])
+def test_llamaindex_answers_from_what_langchain_indexed(indexed: str, chat_url: str, reranker: str) -> None:
+    arguments = ("ask", QUESTION, "--uri", indexed, *MINI, "--reranker", reranker, "--chat", chat_url, "--json")
+    result = run(*arguments, "--max-tokens", "16", "--framework", "llamaindex")
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    assert set(answer) == {"input", "context", "answer", "reasoning", "citations"}
+    assert answer["answer"]
+    assert len(answer["context"]) == 3
+    assert ("relevance_score" in answer["context"][0]["metadata"]) == (reranker == "mini")
+
+
+def test_llamaindex_says_what_is_missing(tmp_path: Path, indexed: str) -> None:
+    for uri, collection in ((str(tmp_path / "no.db"), "docs"), (indexed, "other")):
+        result = run(
+            "search", QUESTION, "--uri", uri, "--collection", collection, *MINI_BOTH, "--framework", "llamaindex"
+        )
+        assert result.exit_code == 1
+        assert "index something first" in result.stderr
+    assert not (tmp_path / "no.db").exists()

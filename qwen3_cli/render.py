@@ -1,0 +1,88 @@
+"""What the commands print: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.table import Table
+
+from qwen3_cli.passages import Answer, Passage
+
+_SUMMARY = 90
+
+
+def comparison(candidates: Sequence[Passage], reranked: Sequence[Passage], top_n: int) -> Table:
+    """Lay the best by vector beside the best after reranking, with both scores on both sides."""
+    by_vector = sorted(candidates, key=lambda passage: -passage.metadata["retrieval_score"])[:top_n]
+    table = Table(title=f"Top {top_n} of {len(candidates)} candidates", show_lines=True, expand=True)
+    table.add_column("#", justify="right")
+    for title in ("by vector", "after reranking"):
+        table.add_column(title, ratio=1)
+        table.add_column("vector", justify="right")
+        table.add_column("rerank", justify="right")
+    for row in range(max(len(by_vector), len(reranked))):
+        cells = [*_cells(by_vector, row), *_cells(reranked, row)]
+        table.add_row(str(row + 1), *cells)
+    return table
+
+
+def table(candidates: Sequence[Passage], top_n: int) -> Table:
+    """Lay out candidates: both orders, or the one there is without a reranker."""
+    if candidates and "relevance_score" not in candidates[0].metadata:
+        return ranking(candidates[:top_n])
+    return comparison(candidates, candidates[:top_n], top_n)
+
+
+def ranking(passages: Sequence[Passage]) -> Table:
+    """List passages with their retrieval scores, for a search without a reranker."""
+    table = Table(show_lines=True, expand=True)
+    table.add_column("#", justify="right")
+    table.add_column("by vector", ratio=1)
+    table.add_column("vector", justify="right")
+    for number, passage in enumerate(passages, 1):
+        table.add_row(str(number), summary(passage), f"{passage.metadata['retrieval_score']:.3f}")
+    return table
+
+
+def answer(output: Answer) -> Iterable[Any]:
+    """Show the reasoning if there is any, the answer, and its numbered sources."""
+    if output.reasoning:
+        yield Panel(escape(output.reasoning.strip()), title="reasoning", style="dim")
+    yield Panel(escape(output.answer.strip() or "(the model gave no answer)"), title="answer")
+    cited = {citation["number"] for citation in output.citations}
+    for number, passage in enumerate(output.context, 1):
+        mark = "*" if number in cited else " "
+        yield f"{mark}\\[{number}] {escape(place(passage))}"
+    yield "[dim]* named in the answer[/dim]" if cited else "[dim]the answer names no source[/dim]"
+
+
+def place(passage: Passage) -> str:
+    """Say where a passage comes from: its file and its own heading."""
+    return " # ".join(part for part in (str(passage.metadata.get("source", "?")), _heading(passage)) if part)
+
+
+def summary(passage: Passage) -> str:
+    """Return a passage's heading, or else its beginning, with its file below."""
+    text = _heading(passage) or " ".join(passage.text.split())
+    shown = text if len(text) <= _SUMMARY else text[: _SUMMARY - 1] + "…"
+    return f"{escape(shown)}\n[dim]{escape(str(passage.metadata.get('source', '?')))}[/dim]"
+
+
+def _heading(passage: Passage) -> str:
+    return str(passage.metadata.get("heading") or "").rpartition(" > ")[2]
+
+
+def print_error(console: Console, error: BaseException) -> None:
+    """Print what went wrong and what to do, without a traceback."""
+    console.print(f"[bold red]error:[/bold red] {escape(str(error))}", highlight=False)
+
+
+def _cells(passages: Sequence[Passage], row: int) -> tuple[str, str, str]:
+    if row >= len(passages):
+        return "", "", ""
+    metadata = passages[row].metadata
+    return summary(passages[row]), f"{metadata['retrieval_score']:.3f}", f"{metadata['relevance_score']:.3f}"

@@ -1,0 +1,93 @@
+"""Search and answer with the LangChain components."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from langchain_core.documents import Document
+from langchain_core.runnables import Runnable, RunnableLambda
+
+from langchain_qwen3 import (
+    ChatQwen3,
+    Qwen3Embeddings,
+    Qwen3Rerank,
+    Qwen3Retriever,
+    create_rag_chain,
+    create_vector_store,
+)
+from langchain_qwen3.vector_store import Qwen3VectorStore
+from qwen3_cli.options import ChatOptions, Stages, StoreOptions
+from qwen3_cli.passages import Answer, Passage
+
+
+@contextmanager
+def open_store(options: StoreOptions) -> Iterator[Qwen3VectorStore]:
+    """Open the collection and close it at the end, so that another process may open the file."""
+    embeddings = Qwen3Embeddings(model=options.embedding)
+    with create_vector_store(
+        embeddings, uri=options.uri, token=options.token, collection_name=options.collection
+    ) as store:
+        yield store
+
+
+@contextmanager
+def _open_indexed(options: StoreOptions) -> Iterator[Qwen3VectorStore]:
+    options.require_path()
+    with open_store(options) as store:
+        if store.col is None:
+            raise options.missing()
+        yield store
+
+
+def make_retriever(store: Qwen3VectorStore, stages: Stages) -> Qwen3Retriever:
+    """Build the two-stage retriever; with the reranker "none" it is one stage."""
+    reranker = Qwen3Rerank(model=stages.reranker, top_n=stages.top_n) if stages.reranks else None
+    return Qwen3Retriever(vector_store=store, reranker=reranker, fetch_k=stages.fetch_k, k=stages.top_n)
+
+
+def make_chat(options: ChatOptions, **more: Any) -> ChatQwen3:
+    """Build the chat model that `--chat` names."""
+
+    def make(model: str, *, url: str | None, key: str | None) -> ChatQwen3:
+        where = {} if url is None else {"base_url": url, "api_key": key, "server": options.server}
+        return ChatQwen3(model=model, **options.answering, **where, **more)
+
+    return options.make(make)
+
+
+def candidates(store: Qwen3VectorStore, question: str, stages: Stages) -> list[Document]:
+    """Return every candidate with its scores, best first; a table of both orders needs them all."""
+    return make_retriever(store, stages).invoke(question, k=stages.fetch_k)
+
+
+def search(store: StoreOptions, question: str, stages: Stages) -> list[Passage]:
+    """Return every candidate with its scores, best first."""
+    with _open_indexed(store) as opened:
+        return passages(candidates(opened, question, stages))
+
+
+def ask(store: StoreOptions, question: str, stages: Stages, chat: ChatOptions) -> Answer:
+    """Answer a question from the collection."""
+    model = make_chat(chat)
+    with _open_indexed(store) as opened:
+        return answer(question, make_retriever(opened, stages), model)
+
+
+def answer(question: str, retriever: Runnable[str, list[Document]] | Sequence[Document], chat: ChatQwen3) -> Answer:
+    """Answer a question from what a retriever finds, or from documents."""
+    found = retriever if isinstance(retriever, Runnable) else RunnableLambda(lambda _: list(retriever))
+    output = create_rag_chain(found, chat).invoke({"input": question})
+    return Answer(
+        input=output["input"],
+        context=passages(output["context"]),
+        answer=output["answer"],
+        reasoning=output["reasoning"],
+        citations=[dict(citation) for citation in output["citations"]],
+    )
+
+
+def passages(documents: Sequence[Document]) -> list[Passage]:
+    """Return documents as the commands pass them on."""
+    return [Passage(document.id, document.page_content, document.metadata) for document in documents]

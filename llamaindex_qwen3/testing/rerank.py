@@ -235,7 +235,10 @@ class RerankContract:
         assert turns > 10, "the loop stood still"
 
     def test_async_calls_do_not_crowd_the_model(self) -> None:
-        """Many requests at once must not run one local model in as many threads."""
+        """Many requests at once must not run one local model in as many threads.
+
+        Override it where the model runs elsewhere.
+        """
         reranker = self.make()
         self.scores(reranker, make_nodes())  # loads
 

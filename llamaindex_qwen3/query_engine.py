@@ -14,7 +14,7 @@ from llama_index.core.base.response.schema import (
     StreamingResponse,
 )
 from llama_index.core.bridge.pydantic import SecretStr
-from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload
+from llama_index.core.callbacks import CBEventType, EventPayload
 from llama_index.core.indices.prompt_helper import ChatPromptHelper, PromptHelper
 from llama_index.core.llms import ChatMessage, MessageRole
 from llama_index.core.llms.llm import LLM
@@ -24,14 +24,13 @@ from llama_index.core.prompts import ChatPromptTemplate
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.response_synthesizers import ResponseMode, get_response_synthesizer
 from llama_index.core.schema import BaseNode, Document, MetadataMode, NodeWithScore, QueryBundle, TextNode
-from llama_index.core.utils import iter_batch
 from llama_index.core.vector_stores.types import MetadataFilters, VectorStoreQueryMode
 
+from llamaindex_qwen3.indexing import index_documents
 from llamaindex_qwen3.reasoning import ReasoningCollector, collect_reasoning
 from llamaindex_qwen3.vector_store import Qwen3VectorStore, create_vector_store
 from qwen3_core.answers import ANSWER_INSTRUCTION, cited_numbers, number_sources
 from qwen3_core.base import require_query
-from qwen3_core.milvus import content_id
 from qwen3_core.milvus.errors import MilvusStoreError
 from qwen3_core.prompts import escape_control_tokens
 
@@ -42,8 +41,6 @@ ANSWER_PROMPT = ChatPromptTemplate(
     ]
 )
 """Takes ``context_str`` (the numbered sources as text) and ``query_str``."""
-
-_WRITE_BATCH = 64  # nodes that are embedded and written together: what an interruption loses at most
 
 
 class Qwen3QueryEngine(RetrieverQueryEngine):
@@ -179,7 +176,7 @@ def create_query_engine(
         if documents is None:
             _require_collection(store)
         else:
-            _write(store, _split(documents, splitter), embed_model, show_progress=show_progress)
+            index_documents(store, documents, embed_model, splitter=splitter, show_progress=show_progress)
         return _assemble(
             store, llm, embed_model, reranker, fetch_k=fetch_k, top_n=top_n, filters=filters, citations=citations,
             streaming=streaming, response_mode=response_mode,
@@ -199,32 +196,6 @@ def _check_counts(fetch_k: int, top_n: int | None) -> None:
     if fetch_k < 1 or (top_n is not None and not 1 <= top_n <= fetch_k):
         msg = f"fetch_k={fetch_k}, top_n={top_n}: at least 1, and the reranker cannot keep more than it is given."
         raise ValueError(msg)
-
-
-def _split(documents: Sequence[Document | BaseNode], splitter: SentenceSplitter | None) -> list[tuple[BaseNode, bool]]:
-    """Return nodes, and for each whether its id is made of its content."""
-    splitter = splitter or SentenceSplitter(chunk_size=512, chunk_overlap=64, callback_manager=CallbackManager())
-    nodes: dict[str, tuple[BaseNode, bool]] = {}
-    for document in documents:
-        if isinstance(document, Document):
-            for node in splitter.get_nodes_from_documents([document]):
-                node.id_ = content_id(node.get_content(MetadataMode.NONE), node.metadata)
-                nodes[node.id_] = (node, True)
-        else:
-            nodes[document.node_id] = (document, False)
-    return list(nodes.values())
-
-
-def _write(
-    store: Qwen3VectorStore, nodes: list[tuple[BaseNode, bool]], embed_model: BaseEmbedding, *, show_progress: bool
-) -> None:
-    present = store.existing_ids([node.node_id for node, made in nodes if made])
-    new = [node for node, _ in nodes if node.node_id not in present]
-    for batch in iter_batch(new, _WRITE_BATCH):
-        texts = [node.get_content(MetadataMode.EMBED) for node in batch]
-        vectors = embed_model.get_text_embedding_batch(texts, show_progress=show_progress)
-        pairs = zip(batch, vectors, strict=True)
-        store.add([node.model_copy(update={"embedding": vector}) for node, vector in pairs])
 
 
 def _assemble(

@@ -16,7 +16,6 @@ from typing import Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import ConfigDict, PrivateAttr, SecretStr
-from llama_index.core.indices.query.embedding_utils import get_top_k_mmr_embeddings
 from llama_index.core.schema import BaseNode, MetadataMode, TextNode
 from llama_index.core.vector_stores.types import (
     BasePydanticVectorStore,
@@ -29,13 +28,11 @@ from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_
 from typing_extensions import Self
 
 from llamaindex_qwen3.filters import compile_documents, compile_filters
+from llamaindex_qwen3.search import search
 from qwen3_core.milvus import Collection, Connection, EmbeddingIdentity, MilvusAddress, compile_ids, join_all
-from qwen3_core.milvus.collection import OUTPUT_FIELDS, Row
+from qwen3_core.milvus.collection import Row
 from qwen3_core.milvus.filters import PRIMARY_FIELD, TEXT_FIELD
-from qwen3_core.milvus.rows import VECTOR_FIELD, Rows, metadata_of
-
-_MMR_PREFETCH = 4  # candidates for each node that is wanted, as in MilvusVectorStore
-_MMR_THRESHOLD = 0.5  # llama-index-core's own default
+from qwen3_core.milvus.rows import Rows, metadata_of
 
 
 class Qwen3VectorStore(BasePydanticVectorStore):
@@ -204,49 +201,12 @@ class Qwen3VectorStore(BasePydanticVectorStore):
         """
         # An index that was opened and not built hands over an empty list of node ids, which means no restriction.
         condition = join_all(_condition(query.node_ids or None, query.filters), compile_documents(query.doc_ids))
-        hits = self._search(query, condition)
+        hits = search(self._collection, query, condition)
         bounded = query.mode in {VectorStoreQueryMode.DEFAULT, VectorStoreQueryMode.MMR}
         # A cosine in float32 may come out as 1.0000001.
         scores = [max(-1.0, min(1.0, hit["distance"])) if bounded else float(hit["distance"]) for hit in hits]
         nodes = [_node(hit["entity"]) for hit in hits]
         return VectorStoreQueryResult(nodes=nodes, similarities=scores, ids=[node.node_id for node in nodes])
-
-    def _search(self, query: VectorStoreQuery, condition: str) -> list[Row]:
-        mode, limit = query.mode, query.similarity_top_k
-        if mode == VectorStoreQueryMode.DEFAULT:
-            return self._collection.search(_vector(query), limit, expression=condition)
-        if mode == VectorStoreQueryMode.MMR:
-            return self._diverse(query, condition)
-        if mode in {VectorStoreQueryMode.SPARSE, VectorStoreQueryMode.TEXT_SEARCH}:
-            limit = query.sparse_top_k or limit
-            return self._collection.text_search(_text(query), limit, expression=condition)
-        if mode == VectorStoreQueryMode.HYBRID:
-            weights = None if query.alpha is None else (query.alpha, 1 - query.alpha)
-            return self._collection.hybrid_search(
-                _text(query),
-                _vector(query),
-                query.hybrid_top_k or limit,
-                depth=None if query.sparse_top_k is None else (limit, query.sparse_top_k),
-                expression=condition,
-                ranker="rrf" if weights is None else "weighted",
-                ranker_params=None if weights is None else {"weights": weights},
-            )
-        msg = f"mode={mode.value!r}: Milvus has default, hybrid, sparse, text_search and mmr."
-        raise ValueError(msg)
-
-    def _diverse(self, query: VectorStoreQuery, condition: str) -> list[Row]:
-        vector, limit = _vector(query), query.similarity_top_k
-        fields = [*OUTPUT_FIELDS, VECTOR_FIELD]
-        hits = self._collection.search(vector, limit * _MMR_PREFETCH, expression=condition, fields=fields)
-        threshold = _MMR_THRESHOLD if query.mmr_threshold is None else query.mmr_threshold
-        _, chosen = get_top_k_mmr_embeddings(
-            vector,
-            [list(hit["entity"][VECTOR_FIELD]) for hit in hits],
-            similarity_top_k=limit,
-            embedding_ids=list(range(len(hits))),
-            mmr_threshold=threshold,
-        )
-        return [hits[place] for place in chosen]
 
     async def async_add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
         """Run `add` in a thread."""
@@ -334,20 +294,6 @@ def _measure(embed_model: BaseEmbedding | None) -> int:
 
 def _condition(node_ids: Sequence[str] | None, filters: MetadataFilters | None) -> str:
     return join_all(None if node_ids is None else compile_ids(node_ids), compile_filters(filters))
-
-
-def _vector(query: VectorStoreQuery) -> list[float]:
-    if query.query_embedding is None:
-        msg = f"mode={query.mode.value!r} needs query_embedding"
-        raise ValueError(msg)
-    return query.query_embedding
-
-
-def _text(query: VectorStoreQuery) -> str:
-    if not query.query_str or not query.query_str.strip():
-        msg = f"mode={query.mode.value!r} needs query_str, the question as a text"
-        raise ValueError(msg)
-    return query.query_str
 
 
 def _node(row: Row) -> BaseNode:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import importlib.util
 import json
@@ -14,6 +15,10 @@ import pytest
 from hypothesis import settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+# llama-index-core's `asyncio_run` asks for the current loop, which makes one that nobody closes, and warnings are
+# errors here. Where it was said that there is none, it uses `asyncio.run`.
+asyncio.set_event_loop(None)
 
 # No wall clock in tests: shared machines are slow at times. No example database: the same run everywhere.
 settings.register_profile("qwen3", deadline=None, database=None)

@@ -28,6 +28,13 @@ class RawCache(Qwen3Embedding):
         return self
 
 
+class NoCache(Qwen3Embedding):
+    """A cache that is accepted and not used."""
+
+    def _caching(self, side: Any) -> Any:
+        return self.model_copy(update={"embeddings_cache": None})
+
+
 class DroppedPrompt(Qwen3Embedding):
     def _get_query_embedding(self, query: str) -> list[float]:
         return self._get_text_embedding(query)
@@ -143,7 +150,7 @@ def fails(check: Callable[[], None]) -> None:
         (RawCache, "cache_keeps_queries_and_documents_apart"),
         (RawCache, "cache_keeps_dimensions_apart"),
         (RawCache, "cache_keeps_instructions_apart"),
-        (RawCache, "cache_answers_the_second_time"),
+        (NoCache, "cache_answers_the_second_time"),
         (DroppedPrompt, "queries_and_documents_differ"),
         (DroppedPrompt, "instruction_changes_queries_only"),
         (ThreadPerBatch, "async_batches_do_not_crowd_the_model"),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from llama_index.core import Settings
 from llama_index.core.llms.mock import MockLLM
+from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.postprocessor import SimilarityPostprocessor
 from llama_index.core.schema import Document, QueryBundle, TextNode
 from llama_index.core.tools import QueryEngineTool
@@ -221,3 +222,15 @@ async def test_the_engine_as_a_tool(engine: Qwen3QueryEngine) -> None:
     output = await tool.acall(input=QUESTION)
     assert output.content == ANSWER
     assert output.raw_output.metadata["reasoning"] == THOUGHT
+
+
+def test_neighbours_know_each_other_under_their_new_ids(options: dict[str, Any]) -> None:
+    text = " ".join(f"Sentence number {number} says something about Milvus." for number in range(60))
+    splitter = SentenceSplitter(chunk_size=64, chunk_overlap=0)
+    with create_query_engine([Document(text=text, id_="long")], splitter=splitter, **options) as engine:
+        nodes = engine.store.get_nodes(filters=where(field("doc_id", FilterOperator.EQ, "long")))
+        assert len(nodes) > 3
+        found = {node.node_id: node for node in nodes}
+        following = {node.node_id: node.next_node.node_id for node in nodes if node.next_node}
+        assert len(following) == len(nodes) - 1
+        assert all(found[other].prev_node.node_id == one for one, other in following.items())  # type: ignore[union-attr]

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import nest_asyncio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -171,7 +170,6 @@ def test_a_fusion_retriever_does_not_break_what_comes_after(tmp_path: Path) -> N
         fusion = QueryFusionRetriever([one, one], llm=MockLLM(), num_queries=1, use_async=True)
 
         async def cell() -> int:
-            nest_asyncio.apply()  # type: ignore[no-untyped-call]
             return len(fusion.retrieve("aaa")) + len(await one.aretrieve("aaa"))
 
         assert len(one.retrieve("aaa")) == 1

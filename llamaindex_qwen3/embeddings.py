@@ -13,7 +13,7 @@ from llama_index.core.storage.kvstore.types import BaseKVStore
 from llama_index_instrumentation.dispatcher import DISPATCHER_SPAN_DECORATED_ATTR
 from typing_extensions import Self
 
-from qwen3_core.base import DType, Embedder
+from qwen3_core.base import DType
 from qwen3_core.local import (
     DEFAULT_BATCH_TOKENS,
     DEFAULT_EMBEDDING_MODEL,
@@ -80,7 +80,7 @@ class Qwen3Embedding(BaseEmbedding):
     cache_folder: str | None = Field(default=None, frozen=True)
     """Where downloads are kept; None is the hub library's own cache."""
 
-    _embedder: Embedder = PrivateAttr()
+    _embedder: LocalEmbedder = PrivateAttr()
 
     def model_post_init(self, _context: Any, /) -> None:
         """Make the engine; nothing is loaded yet."""
@@ -125,6 +125,13 @@ class Qwen3Embedding(BaseEmbedding):
         the framework's own methods have no place for it.
         """
         return self.model_copy(update={"instruction": instruction})
+
+    def tokenize(self, text: str) -> list[int]:
+        """Return the ids of a text, for splitters and memories that count the model's own tokens.
+
+        ``SentenceSplitter(tokenizer=embedding.tokenize)`` cuts where this model would count, not OpenAI's.
+        """
+        return self._embedder.tokenize(text)
 
     def _get_query_embedding(self, query: str) -> list[float]:
         return self._embedder.embed_query(query, instruction=self.instruction)

@@ -10,15 +10,15 @@ from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.schema import BaseNode, Document, MetadataMode
 from llama_index.core.utils import iter_batch
 
+from llamaindex_qwen3.embeddings import Qwen3Embedding
 from llamaindex_qwen3.vector_store import Qwen3VectorStore
 from qwen3_core.milvus import content_id
 
 _WRITE_BATCH = 64  # nodes that are embedded and written together
 
 
-def _split(documents: Sequence[Document | BaseNode], splitter: SentenceSplitter | None) -> list[tuple[BaseNode, bool]]:
+def _split(documents: Sequence[Document | BaseNode], splitter: SentenceSplitter) -> list[tuple[BaseNode, bool]]:
     """Return nodes, and for each whether its id is made of its content."""
-    splitter = splitter or SentenceSplitter(chunk_size=512, chunk_overlap=64, callback_manager=CallbackManager())
     nodes: dict[str, tuple[BaseNode, bool]] = {}
     for document in documents:
         if isinstance(document, Document):
@@ -26,6 +26,11 @@ def _split(documents: Sequence[Document | BaseNode], splitter: SentenceSplitter 
         else:
             nodes[document.node_id] = (document, False)
     return list(nodes.values())
+
+
+def _default_splitter(embed_model: BaseEmbedding) -> SentenceSplitter:
+    tokenizer = embed_model.tokenize if isinstance(embed_model, Qwen3Embedding) else None  # None is OpenAI's
+    return SentenceSplitter(chunk_size=512, chunk_overlap=64, tokenizer=tokenizer, callback_manager=CallbackManager())
 
 
 def _named(nodes: list[BaseNode]) -> list[BaseNode]:
@@ -54,10 +59,11 @@ def index_documents(
         documents: Documents are split, and their passages have ids made of their content. Nodes are embedded as they
             are and replace those with their ids.
         embed_model: The embedding.
-        splitter: Cuts documents; None cuts at sentences after 512 tokens.
+        splitter: Cuts documents; None cuts at sentences after 512 tokens, the embedding model's own if it is a
+            `Qwen3Embedding`.
         show_progress: Whether embedding shows a progress bar.
     """
-    nodes = _split(documents, splitter)
+    nodes = _split(documents, splitter or _default_splitter(embed_model))
     present = store.existing_ids([node.node_id for node, made in nodes if made])
     new = [node for node, _ in nodes if node.node_id not in present]
     for batch in iter_batch(new, _WRITE_BATCH):

@@ -152,7 +152,7 @@ def create_query_engine(
         citations: Whether sources are numbered and named in the answer.
         streaming: Whether the answer comes in pieces, from ``response.response_gen``.
         response_mode: How an answer is made of many sources; LlamaIndex's.
-        splitter: Cuts documents; None cuts at sentences after 512 tokens.
+        splitter: Cuts documents; None cuts at sentences after 512 tokens of the embedding model.
         drop_old: Delete the collection first.
         timeout: Seconds for each call of Milvus.
         show_progress: Whether embedding shows a progress bar.

@@ -129,6 +129,11 @@ class LocalEmbedder(Embedder):
         """The arguments of the constructor, from which an equal embedder can be made."""
         return {name: getattr(self, name) for name in (*_SHARED_SETTINGS, "dimensions", "show_progress")}
 
+    def tokenize(self, text: str) -> list[int]:
+        """Return the ids of a text as they reach the model, without the end token; `max_length` does not cut them."""
+        _, tokenizer, _ = self._loaded.get()
+        return tokenizer.data(text)
+
     def embed_batch(self, texts: Sequence[str]) -> list[list[float]]:
         """Embed texts as given; see `Embedder.embed_batch`. The same text twice is computed once.
 

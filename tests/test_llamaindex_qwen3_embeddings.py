@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from llama_index.core.ingestion import IngestionPipeline
+from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.schema import TextNode
 from llama_index.core.storage.kvstore import SimpleKVStore
 from llama_index_instrumentation import get_dispatcher
@@ -158,3 +159,13 @@ def test_a_pipeline_embeds_once_and_again_when_the_embedding_differs(embedding: 
     pipeline.transformations = [embedding.model_copy(update={"dimensions": 32})]
     assert [len(node.get_embedding()) for node in pipeline.run(nodes=nodes)] == [32, 32]
     assert {key} < set(pipeline.cache.cache.get_all(pipeline.cache.collection))
+
+
+def test_a_splitter_counts_the_models_own_tokens(embedding: Qwen3Embedding, engine: LocalEmbedder) -> None:
+    text = "Milvus keeps inserted data as logs. <|im_end|> " * 20
+    assert embedding.tokenize(text) == engine.tokenize(text)
+    assert len(embedding.tokenize("<|im_end|>")) > 1, "text is data"
+    splitter = SentenceSplitter(tokenizer=embedding.tokenize, chunk_size=40, chunk_overlap=0)
+    pieces = splitter.split_text(text)
+    assert len(pieces) > 1
+    assert all(len(embedding.tokenize(piece)) <= 40 for piece in pieces)

@@ -146,7 +146,7 @@ def test_no_thread_is_left(embedding: Qwen3Embedding) -> None:
     for thread in threading.enumerate():
         if thread.name == "qwen3-one-thread":
             thread.join(60)
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 def test_a_pipeline_embeds_once_and_again_when_the_embedding_differs(embedding: Qwen3Embedding) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -233,6 +234,12 @@ def wait_for_rows(database: Path) -> None:
     pytest.fail("nothing was written within a minute")
 
 
+needs_llama_index = pytest.mark.skipif(
+    importlib.util.find_spec("llama_index") is None, reason="LlamaIndex is not installed"
+)
+
+
+@needs_llama_index
 def test_both_frameworks_find_the_same_passages_with_the_same_scores(indexed: str) -> None:
     found = {}
     for framework in ("langchain", "llamaindex"):
@@ -248,6 +255,7 @@ def test_both_frameworks_find_the_same_passages_with_the_same_scores(indexed: st
     assert len(found["langchain"]) == 3
 
 
+@needs_llama_index
 @pytest.mark.parametrize("reranker", ["mini", "none"])
 def test_llamaindex_answers_from_what_langchain_indexed(indexed: str, chat_url: str, reranker: str) -> None:
     arguments = ("ask", QUESTION, "--uri", indexed, *MINI, "--reranker", reranker, "--chat", chat_url, "--json")
@@ -260,6 +268,7 @@ def test_llamaindex_answers_from_what_langchain_indexed(indexed: str, chat_url: 
     assert ("relevance_score" in answer["context"][0]["metadata"]) == (reranker == "mini")
 
 
+@needs_llama_index
 def test_llamaindex_says_what_is_missing(tmp_path: Path, indexed: str) -> None:
     for uri, collection in ((str(tmp_path / "no.db"), "docs"), (indexed, "other")):
         result = run(
@@ -268,3 +277,11 @@ def test_llamaindex_says_what_is_missing(tmp_path: Path, indexed: str) -> None:
         assert result.exit_code == 1
         assert "index something first" in result.stderr
     assert not (tmp_path / "no.db").exists()
+
+
+def test_a_framework_that_is_not_installed(indexed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "qwen3_cli.with_llamaindex", raising=False)
+    monkeypatch.setitem(sys.modules, "llama_index.core.schema", None)  # as if
+    result = run("search", QUESTION, "--uri", indexed, *MINI_BOTH, "--framework", "llamaindex")
+    assert result.exit_code == 1
+    assert 'pip install "qwen3-rag[llamaindex,local]"' in result.stderr

@@ -261,13 +261,16 @@ class Collection:
         Raises:
             ValueError: The collection has no BM25 index.
         """
-        if not self.hybrid:
-            msg = f"Collection {self.name!r} was opened without hybrid=True and has no text search."
-            raise ValueError(msg)
+        self._require_text_index()
         if self.info is None:
             return []
         options = {"filter": expression, "output_fields": OUTPUT_FIELDS, "timeout": timeout}
         return self._search(SPARSE_FIELD, text, limit, self._client.sparse_search(), **options)
+
+    def _require_text_index(self) -> None:
+        if not self.hybrid:
+            msg = f"Collection {self.name!r} was opened without hybrid=True and has no text search."
+            raise ValueError(msg)
 
     def _search(self, field: str, data: Any, limit: int, params: Mapping[str, Any], **options: Any) -> list[Row]:
         hits = self._client.search(
@@ -305,9 +308,7 @@ class Collection:
         """
         from pymilvus import AnnSearchRequest
 
-        if not self.hybrid:
-            msg = f"Collection {self.name!r} was opened without hybrid=True and has no text search."
-            raise ValueError(msg)
+        self._require_text_index()
         if self.info is None:
             return []
         # Fusion needs candidates below the cut: 6th in both lists beats 1st in one.

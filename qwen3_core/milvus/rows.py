@@ -63,8 +63,9 @@ class Rows:
             raise ValueError(msg)
         for index, (text, metadata, id_) in enumerate(zip(texts, self.metadatas, given, strict=True)):
             check_row(text, metadata, id_, row=index)
-        hashes = (content_id(text, metadata) for text, metadata in zip(texts, self.metadatas, strict=True))
-        self.keys = [id_ or hash_ for id_, hash_ in zip(given, hashes, strict=True)]
+        self.keys = [
+            id_ or content_id(text, metadata) for id_, text, metadata in zip(given, texts, self.metadatas, strict=True)
+        ]
         self.made = {key for key, id_ in zip(self.keys, given, strict=True) if not id_}
         self.first: dict[str, int] = {}
         for index, key in enumerate(self.keys):

@@ -21,8 +21,9 @@ def make_schema(size: int, *, hybrid: bool, identity: str) -> Any:
     """
     from pymilvus import CollectionSchema, DataType, FieldSchema, Function, FunctionType
 
+    analyzed = {"enable_analyzer": True} if hybrid else {}
     fields = [
-        FieldSchema(TEXT_FIELD, DataType.VARCHAR, max_length=MAX_TEXT_BYTES, **_analyzed(hybrid)),
+        FieldSchema(TEXT_FIELD, DataType.VARCHAR, max_length=MAX_TEXT_BYTES, **analyzed),
         FieldSchema(PRIMARY_FIELD, DataType.VARCHAR, max_length=MAX_TEXT_BYTES, is_primary=True, auto_id=False),
         FieldSchema(VECTOR_FIELD, DataType.FLOAT_VECTOR, dim=size),
     ]
@@ -32,10 +33,6 @@ def make_schema(size: int, *, hybrid: bool, identity: str) -> Any:
         functions.append(Function("bm25", FunctionType.BM25, [TEXT_FIELD], [SPARSE_FIELD]))
     # Dynamic fields hold the metadata; without them unknown keys are dropped silently.
     return CollectionSchema(fields, description=identity, enable_dynamic_field=True, functions=functions)
-
-
-def _analyzed(hybrid: bool) -> dict[str, Any]:  # noqa: FBT001
-    return {"enable_analyzer": True} if hybrid else {}
 
 
 def vector_fields(info: Mapping[str, Any]) -> list[str]:

@@ -1,8 +1,8 @@
 """What `Qwen3` is made of and how it asks: fields, sizes, copies and request bodies. Nothing here is sent."""
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 from llama_index.core.base.llms.types import ChatMessage, LLMMetadata
 from llama_index.core.llms.function_calling import FunctionCallingLLM
@@ -11,27 +11,23 @@ from typing_extensions import Self
 
 from llamaindex_qwen3.llm_client import Clients, Connection
 from llamaindex_qwen3.llm_messages import wire_message
-from llamaindex_qwen3.llm_output import ReplyReader
+from llamaindex_qwen3.llm_output import ReplyReader, reasoning_in
 from llamaindex_qwen3.reasoning import reasoning_sink
-from qwen3_core.chat_server import (
+from qwen3_core.adaptive import ThinkingRule, needs_thinking
+from qwen3_core.chat_body import (
     THINKING_FIELDS,
-    refuse_unknown,
-    server_key,
-    server_url,
-    settle_payload,
-    wanted_body,
-)
-from qwen3_core.models import model_limits
-from qwen3_core.thinking import (
-    DASHSCOPE,
-    Dialect,
-    Server,
-    dialect_of,
+    Thinking,
+    check_thinking,
     merge_bodies,
     must_stream,
-    thinks_only,
-    write_thinking,
+    read_switch,
+    wanted_body,
 )
+from qwen3_core.chat_server import Region, decide_thinking, refuse_unknown, server_key, server_url, settle_payload
+from qwen3_core.families import model_family
+from qwen3_core.models import model_limits
+from qwen3_core.thinking import DASHSCOPE, Dialect, Server, dialect_of
+from qwen3_core.token_count import tokenizer_function
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +45,15 @@ class Qwen3Base(FunctionCallingLLM):
     api_base: str = ""
     api_key: SecretStr = Field(default=SecretStr(""), exclude=True, repr=False)
     server: Server = "auto"
-    enable_thinking: bool | None = None
+    region: Region | None = None
+    workspace: str | None = None
+    enable_thinking: bool | Literal["auto"] | None = None
     thinking_budget: int | None = Field(default=None, ge=1)
+    reasoning_effort: str | None = None
+    preserve_thinking: bool | None = None
+    thinking_rule: ThinkingRule = Field(default=needs_thinking, exclude=True, repr=False)
+    recommended_sampling: bool = True
+    tokenizer: str | None = None
     temperature: float | None = None
     max_tokens: int | None = Field(default=None, ge=1)
     context_window: int | None = Field(default=None, ge=1)
@@ -76,13 +79,21 @@ class Qwen3Base(FunctionCallingLLM):
         if misplaced := set(THINKING_FIELDS) & set(arguments.get("additional_kwargs") or {}):
             message = f"additional_kwargs holds {sorted(misplaced)}; they are arguments of their own."
             raise ValueError(message)
-        url = server_url(arguments.get("api_base"))
+        url = server_url(
+            arguments.get("api_base"), region=arguments.pop("region", None), workspace=arguments.pop("workspace", None)
+        )
         dialect = dialect_of(arguments.get("server", "auto"), url)
-        write_thinking(dialect, {}, budget=arguments.get("thinking_budget"))  # can this server take one at all?
         key = arguments.get("api_key")
         if not (key.get_secret_value() if isinstance(key, SecretStr) else key):
             key = SecretStr(server_key(dialect, url, url_argument="api_base"))
         return {**arguments, "api_base": url, "api_key": key}
+
+    @model_validator(mode="after")
+    def _check_wishes(self) -> Self:
+        """Refuse wishes that this server or model has no way to meet."""
+        wanted = {name: value for name, value in self.__dict__.items() if value != "auto"}
+        check_thinking(self._dialect, self.model, Thinking.of(wanted))
+        return self
 
     @classmethod
     def class_name(cls) -> str:
@@ -102,6 +113,15 @@ class Qwen3Base(FunctionCallingLLM):
             is_function_calling_model=True,
             model_name=self.model,
         )
+
+    @property
+    def tokenizer_fn(self) -> Callable[[str], list[int]]:
+        """The model's own tokenizer, for ``Memory.from_defaults(tokenizer_fn=...)``, splitters and token counters.
+
+        Raises:
+            ValueError: Neither ``tokenizer`` nor the model names one that is on this machine.
+        """
+        return tokenizer_function(self.tokenizer, model=self.model)
 
     @property
     def _dialect(self) -> Dialect:
@@ -143,8 +163,7 @@ class Qwen3Base(FunctionCallingLLM):
     def _request(self, messages: Sequence[ChatMessage], call: Mapping[str, Any], *, stream: bool) -> dict[str, Any]:
         """Return the arguments for ``chat.completions.create``."""
         dialect = self._dialect
-        body = merge_bodies(self.extra_body, self.additional_kwargs.get("extra_body") or {})
-        wanted = wanted_body(dialect, body, {name: getattr(self, name) for name in THINKING_FIELDS}, call)
+        wire = [wire_message(message) for message in messages]
         own = {"model": self.model, "temperature": self.temperature, "max_tokens": self.max_tokens}
         usage = {"stream_options": {"include_usage": True}} if stream else {}
         payload = {**own, **usage, **self.additional_kwargs, **call, "stream": stream or None}
@@ -153,8 +172,19 @@ class Qwen3Base(FunctionCallingLLM):
         if payload.get("n", 1) != 1:
             message = "n must be 1: a response of LlamaIndex holds one message."
             raise ValueError(message)
-        payload["messages"] = [wire_message(message) for message in messages]
-        return settle_payload(dialect, payload, wanted, logger)
+        call = self._decided(payload["model"], wire, call)
+        body = merge_bodies(self.extra_body, self.additional_kwargs.get("extra_body") or {})
+        fields = {name: getattr(self, name) for name in THINKING_FIELDS}
+        wanted = wanted_body(dialect, payload["model"], body, fields, call)
+        payload["messages"] = wire
+        reasoning = [reasoning_in(message) for message in messages]
+        return settle_payload(dialect, payload, wanted, reasoning, sampling=self.recommended_sampling, logger=logger)
+
+    def _decided(self, model: str, wire: Sequence[Mapping[str, Any]], call: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments of a call with ``enable_thinking="auto"`` decided."""
+        if call.get("enable_thinking", self.enable_thinking) != "auto":
+            return dict(call)
+        return {**call, "enable_thinking": decide_thinking(model, wire, self.thinking_rule, logger)}
 
     def _chat_request(self, messages: Sequence[ChatMessage], call: Mapping[str, Any]) -> dict[str, Any]:
         """Return the request of `chat`, which is a stream where the server thinks in no other way."""
@@ -163,9 +193,13 @@ class Qwen3Base(FunctionCallingLLM):
             streamed = self._request(messages, call, stream=True)
             if must_stream(dialect, streamed["model"], streamed.get("extra_body", {})):
                 return streamed
+            # A rule is asked once for each call.
+            decision = read_switch(dialect, streamed.get("extra_body", {}))
+            if call.get("enable_thinking", self.enable_thinking) == "auto":
+                call = {**call, "enable_thinking": decision}
         return self._request(messages, call, stream=False)
 
     def _reader(self, request: Mapping[str, Any]) -> ReplyReader:
-        # Text that is left unsplit begins inside the reasoning; DashScope splits it itself.
-        prefilled = self._dialect is not DASHSCOPE and thinks_only(request["model"])
-        return ReplyReader(prefilled=prefilled, sink=reasoning_sink())
+        dialect, family = self._dialect, model_family(request["model"])
+        asked = read_switch(dialect, request.get("extra_body", {})) is True
+        return ReplyReader(family=None if dialect.splits_tags else family, asked=asked, sink=reasoning_sink())

@@ -14,7 +14,7 @@ from llama_index.core.base.llms.types import (
     ToolCallBlock,
 )
 
-from qwen3_core.thinking import flatten_content
+from qwen3_core.chat_messages import flatten_content
 
 # Chat templates know the four roles of the OpenAI format; the others are LlamaIndex's words for the same.
 _ROLES = {
@@ -28,8 +28,8 @@ _ROLES = {
 def wire_message(message: ChatMessage) -> dict[str, Any]:
     """Return a message for the request body.
 
-    What a model thought in an earlier turn stays behind: chat templates drop it, and as text it would be taken for
-    the answer.
+    What a model thought is not part of its content, where it would be taken for the answer; which servers see it
+    again, and when, is decided for the conversation as a whole.
 
     Raises:
         ValueError: The message holds something other than text, images, reasoning and tool calls.

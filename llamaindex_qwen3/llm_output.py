@@ -16,6 +16,7 @@ from llama_index.core.base.llms.types import (
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.llms.utils import parse_partial_json
 
+from qwen3_core.families import ModelFamily, prefilled_text
 from qwen3_core.think_tags import ThinkReader, split_thinking
 from qwen3_core.thinking import reasoning_of
 
@@ -24,12 +25,16 @@ class ReplyReader:
     """Reads one reply, whole or as a stream, and remembers what there is of it so far.
 
     Args:
-        prefilled: Whether the chat template wrote the opening tag.
+        family: The model's family, which says whether the chat template wrote the opening tag; None on servers that
+            always part reasoning and answer.
+        asked: Whether the request asks for thinking. A stream of a model that can stop thinking begins inside the
+            reasoning only then: a server may have thinking off by default.
         sink: Takes each piece of reasoning as well.
     """
 
-    def __init__(self, *, prefilled: bool, sink: Callable[[str], None]) -> None:
-        self._prefilled, self._sink = prefilled, sink
+    def __init__(self, *, family: ModelFamily | None, asked: bool, sink: Callable[[str], None]) -> None:
+        self._family, self._sink = family, sink
+        prefilled = family is not None and family.prefilled and (asked or family.thinks == "always")
         self._reader = ThinkReader(prefilled=prefilled)
         self._reasoning = self._answer = ""
         self._calls: list[dict[str, Any]] = []
@@ -51,9 +56,9 @@ class ReplyReader:
             raise ValueError(message)
         self._note(completion)
         fields = _fields(completion.choices[0].message)
-        reasoning, answer = split_thinking(
-            fields.get("content") or "", reasoning=reasoning_of(fields), prefilled=self._prefilled
-        )
+        text = fields.get("content") or ""
+        prefilled = prefilled_text(self._family, text)
+        reasoning, answer = split_thinking(text, reasoning=reasoning_of(fields), prefilled=prefilled)
         self._add_calls(fields.get("tool_calls") or [], whole=True)
         return self._add(reasoning, answer)
 
@@ -79,6 +84,21 @@ class ReplyReader:
         reasoning, answer = self._reader.finish()
         return self._add(reasoning, answer) if reasoning or answer else None
 
+    @property
+    def finished(self) -> bool:
+        """Whether the server has said why the model stopped; True as well while nothing has come at all."""
+        return not self._begun or "finish_reason" in self._details
+
+    @property
+    def reasoning(self) -> str:
+        """The reasoning that came so far."""
+        return self._reasoning
+
+    @property
+    def answer(self) -> str:
+        """The answer that came so far."""
+        return self._answer
+
     def whole(self) -> ChatResponse:
         """Return all that was read, as of a request that was not streamed."""
         return self._response("", "").model_copy(update={"delta": None})
@@ -90,7 +110,9 @@ class ReplyReader:
             names = ("prompt_tokens", "completion_tokens", "total_tokens")
             self._details |= {name: getattr(usage, name) or 0 for name in names}
             details = usage.completion_tokens_details
-            self._thinking_tokens = details.reasoning_tokens if details else None
+            # SGLang counts them beside the others.
+            beside = (usage.model_extra or {}).get("reasoning_tokens")
+            self._thinking_tokens = details.reasoning_tokens if details else beside
         if choices:
             self._begun = True
             if choices[0].finish_reason:

@@ -1,4 +1,4 @@
-"""Structured output of `Qwen3`: by a tool on DashScope, by a grammar on servers of your own."""
+"""Structured output of `Qwen3`: by a JSON schema where the server holds the model to one, by a tool elsewhere."""
 
 from collections.abc import AsyncGenerator, Generator
 from typing import Any, TypeVar
@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from typing_extensions import Self
 
 from llamaindex_qwen3.llm_base import Qwen3Base
-from qwen3_core.thinking import DASHSCOPE
+from qwen3_core.chat_messages import takes_json_schema
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -17,9 +17,9 @@ Model = TypeVar("Model", bound=BaseModel)
 class StructuredQwen3(Qwen3Base):
     """The methods behind `structured_predict`, `as_structured_llm` and query engines with an ``output_cls``.
 
-    LlamaIndex forces a tool. DashScope's models all have that; other servers do only if they were started with a
-    tool parser and a template that knows tools, while ``response_format`` works on all of them. The schema also
-    goes into the prompt then, for the servers that ignore the field.
+    LlamaIndex forces a tool. All of DashScope's models have that; other servers do only if they were started with a
+    tool parser and a template that knows tools, while ``response_format`` works on nearly all of them. The schema
+    also goes into the prompt then, for the servers that ignore the field.
     """
 
     def structured_predict(
@@ -53,7 +53,8 @@ class StructuredQwen3(Qwen3Base):
     def _by_schema(self, output_cls: type[BaseModel], call: dict[str, Any] | None) -> tuple[Self, dict[str, Any]]:
         """Return the LLM to ask and the arguments to ask with; a copy, since the mode is a field of the instance."""
         call = dict(call or {})
-        if self._dialect is DASHSCOPE or self.pydantic_program_mode is not PydanticProgramMode.DEFAULT:
+        native = takes_json_schema(self._dialect, call.get("model") or self.model)
+        if not native or self.pydantic_program_mode is not PydanticProgramMode.DEFAULT:
             return self, call
         schema = {"name": output_cls.__name__, "schema": output_cls.model_json_schema()}
         self._connected  # noqa: B018 - made before the copy, so that both use the same connections

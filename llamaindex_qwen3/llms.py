@@ -24,7 +24,7 @@ from llama_index.core.llms.llm import ToolSelection
 from llamaindex_qwen3.llm_messages import wire_tool_choice, with_user_message
 from llamaindex_qwen3.llm_output import ReplyReader, completion_of, keep_one_call, tool_selections
 from llamaindex_qwen3.llm_structured import StructuredQwen3
-from qwen3_core.chat_server import explained
+from qwen3_core.chat_errors import explained, whole_stream
 
 if TYPE_CHECKING:
     from llama_index.core.tools.types import BaseTool
@@ -48,7 +48,7 @@ class Qwen3(StructuredQwen3):
     strings only, `llamaindex_qwen3.reasoning.collect_reasoning` brings it along.
 
     Token counts and ``finish_reason`` are in ``additional_kwargs``, the server's last word in ``raw``. Every method
-    takes ``enable_thinking``, ``thinking_budget``, ``extra_body`` and all other arguments of Chat Completions for
+    takes the thinking arguments, ``extra_body`` and all other arguments of Chat Completions for
     one call, and the instance never changes. No ``OPENAI_*`` variable is used.
 
     Args:
@@ -58,12 +58,28 @@ class Qwen3(StructuredQwen3):
         api_key: The key. For DashScope (by URL or ``server="dashscope"``) the default is the environment variable
             ``DASHSCOPE_API_KEY``, which goes nowhere else; for other servers a placeholder. `to_dict` leaves it
             out; a pickle holds it, since it is what another process works with.
-        server: Which thinking dialect the server speaks. ``"auto"`` means DashScope for its URLs; for every other
-            URL it means ``chat_template_kwargs``, which llama.cpp, vLLM and SGLang share.
-        enable_thinking: True, False, or None for the server's own default.
-        thinking_budget: The most tokens to think for, at least 1; not sent while thinking is off. ``server="auto"``
-            has no field for it outside DashScope, so name the server.
-        temperature: None for the server's own. Qwen advises 0.6 while thinking, 0.7 otherwise, and never 0.
+        server: Which dialect the server speaks: "dashscope", "vllm", "sglang", "llama.cpp", "transformers", "ollama",
+            "xinference", "lmstudio" or "openai". ``"auto"`` infers it from the URL: DashScope's hosts, the ports that
+            Ollama, LM Studio, Xinference and SGLang have by default, and for every other URL what vLLM, SGLang and
+            llama.cpp share. `qwen3-rag doctor --chat URL` asks the server what it is.
+        region: DashScope's region instead of a URL, such as "ap-southeast-1". Keys are per region.
+        workspace: The id of a workspace, which has a host of its own in every region.
+        enable_thinking: True, False, None for the server's own default, or ``"auto"`` to decide for each question
+            by ``thinking_rule``.
+        thinking_budget: The most tokens to think for, at least 1; not sent while thinking is off. Every server that
+            takes one has another field for it, so outside DashScope name the server.
+        reasoning_effort: How hard to think: "low", "medium" or "xhigh" (Qwen3.8; "minimal" means low, "high" and
+            "max" mean xhigh). "none" is ``enable_thinking=False``.
+        preserve_thinking: Whether the model sees what it thought in earlier turns (Qwen3.6 and later). Within a tool
+            loop it always does, where the server takes it.
+        thinking_rule: Takes a question and its context and says whether thinking pays, for
+            ``enable_thinking="auto"``. Default `qwen3_core.adaptive.needs_thinking`.
+        recommended_sampling: Whether the temperature, top_p and so on that the model's card recommends for thinking,
+            or for not thinking, are sent where nothing else is set. Default True.
+        tokenizer: A folder or a cached hub name with the model's ``tokenizer.json``, for `tokenizer_fn`; nothing is
+            downloaded.
+        temperature: None for what the model's card recommends. 0 is raised to that while the model thinks, with a
+            warning: Qwen3 repeats itself endlessly when it thinks greedily.
         max_tokens: The longest answer; on servers of your own the reasoning counts.
         context_window: Prompt and answer together, as the server was started; default what is known of the model
             (`qwen3_core.models`), 32,768 for an unknown one.
@@ -77,12 +93,14 @@ class Qwen3(StructuredQwen3):
         http_client: An ``httpx.Client`` to use (of ``httpx2`` with openai 3), for proxies and tests.
         async_http_client: The same for the asynchronous methods. The default one works in any event loop.
 
-    DashScope refuses to think without streaming, with a forced tool and with ``response_format``. So `chat` streams
-    inside, and calls of the other kinds, structured output among them, are sent with thinking off. On other servers
-    structured output goes by ``response_format``, and the model may think.
+    What a server refuses is settled per call. DashScope refuses to think without streaming, with a forced tool and,
+    before Qwen3.7, with ``response_format``. So `chat` streams inside, and calls of the other kinds, structured output
+    among them, are sent with thinking off. Where the server holds the model to a JSON schema, structured output goes
+    by ``response_format``, and the model may think.
 
     Raises:
-        ValueError: No key for DashScope, an unknown argument, or a server whose dialect is not built in.
+        ValueError: No key for DashScope, an unknown argument, a server that is not known, or a wish that the server or
+            the model has no way to meet, such as a budget for a model that does not think.
     """
 
     def _explained(self) -> AbstractContextManager[None]:
@@ -119,7 +137,8 @@ class Qwen3(StructuredQwen3):
         return self._asend_stream(request, self._reader(request))
 
     def _send_stream(self, request: dict[str, Any], reader: ReplyReader) -> Generator[ChatResponse, None, None]:
-        with self._explained(), self._connected.blocking.chat.completions.create(**request) as chunks:
+        create = self._connected.blocking.chat.completions.create
+        with self._explained(), create(**request) as chunks, whole_stream(self.api_base, reader):
             for chunk in chunks:
                 if response := reader.read(chunk):
                     yield response
@@ -129,9 +148,10 @@ class Qwen3(StructuredQwen3):
     async def _asend_stream(self, request: dict[str, Any], reader: ReplyReader) -> AsyncGenerator[ChatResponse, None]:
         with self._explained():
             async with await self._connected.asynchronous.chat.completions.create(**request) as chunks:
-                async for chunk in chunks:
-                    if response := reader.read(chunk):
-                        yield response
+                with whole_stream(self.api_base, reader):
+                    async for chunk in chunks:
+                        if response := reader.read(chunk):
+                            yield response
         if response := reader.finish(self.api_base):
             yield response
 

@@ -1,4 +1,4 @@
-"""What every client of a chat server needs, whatever framework it is for: where to go, the key, errors that explain.
+"""What every client of a chat server needs, whatever framework it is for: where to go, the key, the whole request.
 
 The openai SDK is imported inside the functions that touch it; importing this module needs nothing installed.
 """
@@ -6,34 +6,57 @@ The openai SDK is imported inside the functions that touch it; importing this mo
 import difflib
 import logging
 import os
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal, get_args
 
-from qwen3_core.thinking import (
-    DASHSCOPE,
-    Dialect,
-    fit_tool_choice,
-    is_constrained,
-    merge_bodies,
-    read_switch,
-    settle_body,
-    write_thinking,
-)
+from qwen3_core.adaptive import ThinkingRule, decide
+from qwen3_core.chat_body import read_switch, settle_body, thinks
+from qwen3_core.chat_messages import fit_request, is_constrained, pass_reasoning_back
+from qwen3_core.families import model_family
+from qwen3_core.sampling import add_sampling, never_greedy
+from qwen3_core.thinking import DASHSCOPE, Dialect
 
 DASHSCOPE_BEIJING = "https://dashscope.aliyuncs.com/compatible-mode/v1"
 """Where a chat model goes without a URL; keys are per region, Singapore is ``dashscope-intl``."""
 
-THINKING_FIELDS = ("enable_thinking", "thinking_budget")
-"""The arguments of a chat model that are written where the server's dialect wants them."""
+Region = Literal["cn-beijing", "ap-southeast-1", "us-east-1", "eu-central-1", "ap-northeast-1"]
+"""Where DashScope runs (model-studio/qwen-api-via-openai-chat-completions)."""
+
+_SHARED_ENDPOINTS = {
+    "cn-beijing": DASHSCOPE_BEIJING,
+    "ap-southeast-1": "https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
+}
 
 _NO_KEY = "not-needed"  # the SDK wants a key even for servers that ask for none
 _CONNECT_SECONDS = 10.0  # a host that does not answer should not hold a caller for the whole request timeout
 
 
-def server_url(url: str | None) -> str:
-    """Return the URL to use: the one given, else ``DASHSCOPE_API_BASE``, else DashScope's Beijing endpoint."""
-    return url or os.environ.get("DASHSCOPE_API_BASE") or DASHSCOPE_BEIJING
+def server_url(url: str | None, *, region: str | None = None, workspace: str | None = None) -> str:
+    """Return the URL to use: the one given, else the region's, else ``DASHSCOPE_API_BASE``, else Beijing's.
+
+    Args:
+        url: A server's URL.
+        region: One of DashScope's `Region`. Keys are per region.
+        workspace: The id of a workspace, which has a host of its own in every region.
+
+    Raises:
+        ValueError: Both a URL and a region are given, the region is unknown, or it has no endpoint without a workspace.
+    """
+    if region is None and workspace is None:
+        return url or os.environ.get("DASHSCOPE_API_BASE") or DASHSCOPE_BEIJING
+    if url:
+        message = "A URL says where the server is, and so do region and workspace: give one of the two."
+        raise ValueError(message)
+    region = region or "cn-beijing"
+    if region not in get_args(Region):
+        message = f"DashScope has no region {region!r}; it has {', '.join(get_args(Region))}."
+        raise ValueError(message)
+    if workspace:
+        return f"https://{workspace}.{region}.maas.aliyuncs.com/compatible-mode/v1"
+    if region not in _SHARED_ENDPOINTS:
+        message = f"DashScope's region {region} has an endpoint for each workspace only: pass workspace=... as well."
+        raise ValueError(message)
+    return _SHARED_ENDPOINTS[region]
 
 
 def server_key(dialect: Dialect, url: str, *, url_argument: str = "base_url") -> str:
@@ -89,72 +112,55 @@ def prepare_client(client: Any, timeout: object, headers: Mapping[str, str] | No
         client.timeout = openai.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS))
 
 
-@contextmanager
-def explained(url: str | None, *, url_argument: str = "base_url") -> Iterator[None]:
-    """Raise a failed connection again as the same class, with the URL and what to do.
+def decide_thinking(
+    model: str, messages: Sequence[Mapping[str, Any]], rule: ThinkingRule, logger: logging.Logger
+) -> bool | None:
+    """Decide ``enable_thinking="auto"`` for one call; None for a model that has no choice.
 
     Args:
-        url: The server's URL.
-        url_argument: What the caller's class calls its URL.
+        model: The model of this call.
+        messages: The conversation on the wire.
+        rule: Takes the question and its context.
+        logger: Where the decision is said, at debug level.
     """
-    import openai
-
-    try:
-        yield
-    except openai.APIConnectionError as error:
-        timed_out = isinstance(error, openai.APITimeoutError)
-        what = "did not answer in time" if timed_out else "cannot be reached"
-        text = (
-            f"The chat server at {url} {what} ({_root(error)}). Start it, for example with "
-            "`llama-server -m model.gguf --jinja` or `vllm serve Qwen/Qwen3-8B`, or correct "
-            f"{url_argument}: it ends in /v1, and without one DashScope is used."
-        )
-        again = type(error)(request=error.request)
-        again.message, again.args = text, (text,)
-        raise again from error
-
-
-def wanted_body(
-    dialect: Dialect, extra_body: Mapping[str, Any], fields: Mapping[str, Any], call: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Lay the wishes on one another: the instance's extra_body and fields, then those of the call.
-
-    Args:
-        dialect: The server's dialect.
-        extra_body: The instance's own.
-        fields: The instance's `THINKING_FIELDS`.
-        call: The arguments of this call. An explicit None among them means the server's own default, so then the
-            instance's field does not count.
-    """
-    own = {field: value for field, value in fields.items() if field not in call}
-    body = write_thinking(dialect, extra_body, enable=own.get("enable_thinking"), budget=own.get("thinking_budget"))
-    body = merge_bodies(body, call.get("extra_body") or {})
-    return write_thinking(dialect, body, enable=call.get("enable_thinking"), budget=call.get("thinking_budget"))
+    family = model_family(model)
+    if family and family.thinks != "switch":
+        return None
+    on = decide(messages, rule)
+    logger.debug("thinking is %s for this call, by the rule for enable_thinking='auto'", "on" if on else "off")
+    return on
 
 
 def settle_payload(
-    dialect: Dialect, payload: dict[str, Any], wanted: Mapping[str, Any], logger: logging.Logger
+    dialect: Dialect,
+    payload: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    reasoning: Sequence[str],
+    *,
+    sampling: bool,
+    logger: logging.Logger,
 ) -> dict[str, Any]:
     """Return the arguments for ``chat.completions.create``, with what the server would refuse settled.
 
     Args:
         dialect: The server's dialect.
-        payload: This call's own arguments; a forced tool in it is rewritten.
+        payload: This call's own arguments.
         wanted: What `wanted_body` returned.
+        reasoning: The reasoning of each message, ``""`` where there is none.
+        sampling: Whether the sampling that the model's card recommends is laid under the caller's.
         logger: The adapter's, so that its users' logging settings hold.
     """
-    fit_tool_choice(dialect, payload)
-    constrained = is_constrained(dialect, payload)
-    stream = bool(payload.get("stream"))
-    body = settle_body(dialect, payload["model"], wanted, stream=stream, constrained=constrained)
+    model, stream = payload["model"], bool(payload.get("stream"))
+    fitted = fit_request(dialect, model, payload)
+    if fitted.get("tool_choice") != payload.get("tool_choice"):
+        logger.debug("tool_choice is %r for this call, as %s reads it", fitted.get("tool_choice"), dialect.server)
+    body = settle_body(dialect, model, wanted, stream=stream, constrained=is_constrained(dialect, fitted))
     if read_switch(dialect, wanted) is not read_switch(dialect, body):
         logger.debug("thinking is off for this call: %s refuses the request otherwise", dialect.server)
-    payload.pop("extra_body", None)
-    return {**payload, "extra_body": body} if body else payload
-
-
-def _root(error: BaseException) -> BaseException:
-    """Return the first cause, which says what the socket said."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
+    thinking = thinks(dialect, model, body)
+    fitted = never_greedy(model, fitted, thinking=thinking, logger=logger)
+    if sampling:
+        fitted, body = add_sampling(dialect, model, fitted, body, thinking=thinking)
+    fitted["messages"] = pass_reasoning_back(dialect, model, fitted["messages"], reasoning, body)
+    fitted.pop("extra_body", None)
+    return {**fitted, "extra_body": body} if body else fitted

@@ -2,8 +2,9 @@
 
 Sources, each read for this table: the model cards as quoted by models.dev (anomalyco/models.dev, ``models/alibaba/``
 and ``providers/alibaba/models/``), the Qwen3 README (``-c 40960 -n 32768``; "256K-token long-context" of 2507;
-``max_new_tokens`` of its examples), Xinference's list of built-in models (inference.readthedocs.io) and, for the
-commercial names, qwen-code's ``tokenLimits.ts``. A model that none of them has is not in the table.
+``max_new_tokens`` of its examples), Xinference's list of built-in models (inference.readthedocs.io), the profiles of
+langchain-huggingface and langchain-openrouter, and for commercial names qwen-code's ``tokenLimits.ts`` and litellm's
+``model_prices_and_context_window``. A model that none of them has is not in the table.
 """
 
 import re
@@ -26,19 +27,23 @@ class ModelLimits:
 DEFAULT_LIMITS = ModelLimits(32_768)
 """For every name that is not in the table: what the smallest Qwen3 models were trained on, so never too much."""
 
-_ANY_BUILD = r"(-(fp8|awq|gptq|gguf|mlx|int[48]|bf16|[0-9]bit|q[0-9]).*)?"  # the suffixes of quantised copies
+ANY_BUILD = r"(-(fp8|awq|gptq|gguf|mlx|int[48]|bf16|[0-9]bit|q[0-9]).*)?"  # the suffixes of quantised copies
+
+_TEXT_ONLY = r"qwen3\.6-max|qwen3\.7-max|qwen3\.8-2\.4t"  # of the generations that see
 
 # First match wins.
 _OPEN_WEIGHTS = (
-    (rf"qwen3-\d+b(-a\d+b)?-instruct-2507{_ANY_BUILD}", ModelLimits(262_144, 16_384)),
-    (rf"qwen3-\d+b(-a\d+b)?-thinking-2507{_ANY_BUILD}", ModelLimits(262_144, 32_768)),
+    (rf"qwen3-\d+b(-a\d+b)?-instruct-2507{ANY_BUILD}", ModelLimits(262_144, 16_384)),
+    (rf"qwen3-\d+b(-a\d+b)?-thinking-2507{ANY_BUILD}", ModelLimits(262_144, 32_768)),
     # 32,768 natively; config.json, which the servers read, has 8,192 more for the prompt. YaRN has to be asked for.
-    (rf"qwen3-\d+(\.\d+)?b(-a\d+b)?{_ANY_BUILD}", ModelLimits(40_960, 32_768)),
-    (rf"qwen3-next-80b-a3b-(instruct|thinking){_ANY_BUILD}", ModelLimits(262_144, 32_768)),
-    (rf"qwen3-coder-\d+b-a\d+b-instruct{_ANY_BUILD}", ModelLimits(262_144)),
-    (rf"qwen3\.[56]-\d+b(-a\d+b)?{_ANY_BUILD}", ModelLimits(262_144, 65_536)),
-    (rf"qwen3\.8-2\.4t-a95b{_ANY_BUILD}", ModelLimits(262_144)),
-    (rf"qwq-32b{_ANY_BUILD}", ModelLimits(131_072)),
+    (rf"qwen3-\d+(\.\d+)?b(-a\d+b)?{ANY_BUILD}", ModelLimits(40_960, 32_768)),
+    (rf"qwen3-next-80b-a3b-(instruct|thinking){ANY_BUILD}", ModelLimits(262_144, 32_768)),
+    (rf"qwen3-coder-\d+b-a\d+b-instruct{ANY_BUILD}", ModelLimits(262_144)),
+    (rf"qwen3\.[56]-\d+b(-a\d+b)?{ANY_BUILD}", ModelLimits(262_144, 65_536)),
+    (rf"qwen3\.8-2\.4t-a95b{ANY_BUILD}", ModelLimits(262_144, 131_072)),
+    (rf"qwen3\.8-27b{ANY_BUILD}", ModelLimits(262_144, 32_768)),
+    (rf"qwen3-vl-\d+b(-a\d+b)?-(instruct|thinking){ANY_BUILD}", ModelLimits(262_144, 32_768)),
+    (rf"qwq-32b{ANY_BUILD}", ModelLimits(131_072)),
 )
 
 _ON_DASHSCOPE = (
@@ -47,16 +52,24 @@ _ON_DASHSCOPE = (
     (r"qwen3-(32b|30b-a3b|235b-a22b)", ModelLimits(131_072, 16_384)),
     (r"qwen3-235b-a22b-thinking-2507|qwen3-next-80b-a3b-thinking", ModelLimits(131_072, 32_768)),
     (r"qwen3-30b-a3b-instruct-2507", ModelLimits(262_144, 32_768)),
-    (r"qwen-(plus|flash)(-latest)?", ModelLimits(1_000_000, 32_768)),  # dated snapshots differ
+    (r"qwen-plus-2025-(01-25|04-28|07-14)", ModelLimits(131_072, 16_384)),
+    (r"qwen-(plus|flash)(-latest|-2025-(07-28|09-11))?", ModelLimits(1_000_000, 32_768)),
     (r"qwen-turbo(-latest)?", ModelLimits(131_072, 8_192)),
     (r"qwen-max(-latest)?", ModelLimits(32_768, 8_192)),
     (r"qwen3-max(-preview|-\d{4}-\d\d-\d\d)?", ModelLimits(262_144, 65_536)),
     (r"qwen3-coder-(plus|flash)", ModelLimits(1_000_000, 65_536)),
-    (r"qwen3\.[56]-(plus|flash)", ModelLimits(1_000_000, 65_536)),
-    (r"qwen3\.7-flash", ModelLimits(1_000_000, 65_536)),
-    (r"qwen3\.7-max", ModelLimits(1_000_000, 131_072)),
-    (r"qwen3\.8-(max|flash)", ModelLimits(1_000_000, 131_072)),
+    (r"qwen3\.[56]-(plus|flash)(-.*)?", ModelLimits(1_000_000, 65_536)),
+    (r"qwen3\.6-max-preview", ModelLimits(262_144, 65_536)),
+    (r"qwen3\.7-flash(-.*)?", ModelLimits(1_000_000, 65_536)),
+    (r"qwen3\.7-(max|plus)(-.*)?", ModelLimits(1_000_000, 131_072)),
+    (r"qwen3\.8-(max|flash)(-.*)?", ModelLimits(1_000_000, 131_072)),
+    (r"qwen3-vl-plus", ModelLimits(262_144, 32_768)),
 )
+
+
+def short_name(model: str) -> str:
+    """Return a model's name without its owner or folder, in small letters, with ``-`` for Ollama's ``:``."""
+    return model.rstrip("/").rsplit("/", 1)[-1].lower().replace(":", "-")
 
 
 def model_limits(model: str, *, dashscope: bool = False) -> ModelLimits:
@@ -68,7 +81,17 @@ def model_limits(model: str, *, dashscope: bool = False) -> ModelLimits:
         model: The name that the server knows it by: ``qwen3-8b``, ``Qwen/Qwen3-8B-FP8``, ``qwen3:8b``, ``qwen-plus``.
         dashscope: Whether DashScope serves it, where some open-weights models have another window.
     """
-    name = model.rsplit("/", 1)[-1].lower().replace(":", "-")
+    name = short_name(model)
     tables = (_ON_DASHSCOPE, _OPEN_WEIGHTS) if dashscope else (_OPEN_WEIGHTS, _ON_DASHSCOPE)
     rows = (limits for table in tables for pattern, limits in table if re.fullmatch(pattern, name))
     return next(rows, DEFAULT_LIMITS)
+
+
+def sees_images(model: str) -> bool:
+    """Tell whether a model takes images: Qwen3-VL, and Qwen3.5 and later but for the text-only ones.
+
+    Args:
+        model: The name that the server knows it by.
+    """
+    name = short_name(model)
+    return re.match(r"qwen3-vl-|qwen3\.[5-8]", name) is not None and re.match(_TEXT_ONLY, name) is None

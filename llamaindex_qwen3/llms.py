@@ -5,29 +5,15 @@ constructor's extra_body override the call's, loses reasoning in ``complete`` an
 """
 
 from collections import deque
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
-from llama_index.core.base.llms.types import (
-    ChatMessage,
-    ChatResponse,
-    ChatResponseAsyncGen,
-    ChatResponseGen,
-    CompletionResponse,
-    CompletionResponseAsyncGen,
-    CompletionResponseGen,
-)
-from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
-from llama_index.core.llms.llm import ToolSelection
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, ChatResponseAsyncGen, ChatResponseGen
 
-from llamaindex_qwen3.llm_messages import wire_tool_choice, with_user_message
-from llamaindex_qwen3.llm_output import ReplyReader, completion_of, keep_one_call, tool_selections
+from llamaindex_qwen3.llm_output import ReplyReader, answered
 from llamaindex_qwen3.llm_structured import StructuredQwen3
-from qwen3_core.chat_errors import explained, whole_stream
-
-if TYPE_CHECKING:
-    from llama_index.core.tools.types import BaseTool
+from qwen3_core.chat.errors import explained, whole_stream
 
 
 class Qwen3(StructuredQwen3):
@@ -62,8 +48,9 @@ class Qwen3(StructuredQwen3):
             "xinference", "lmstudio" or "openai". ``"auto"`` infers it from the URL: DashScope's hosts, the ports that
             Ollama, LM Studio, Xinference and SGLang have by default, and for every other URL what vLLM, SGLang and
             llama.cpp share. `qwen3-rag doctor --chat URL` asks the server what it is.
-        region: DashScope's region instead of a URL, such as "ap-southeast-1". Keys are per region.
-        workspace: The id of a workspace, which has a host of its own in every region.
+        region: DashScope's region instead of a URL, such as "ap-southeast-1". Keys are per region. ``api_base`` holds
+            what it comes to, and ``region`` is None then.
+        workspace: The id of a workspace, which has a host of its own in every region; the same holds.
         enable_thinking: True, False, None for the server's own default, or ``"auto"`` to decide for each question
             by ``thinking_rule``.
         thinking_budget: The most tokens to think for, at least 1; not sent while thinking is off. Every server that
@@ -73,7 +60,9 @@ class Qwen3(StructuredQwen3):
         preserve_thinking: Whether the model sees what it thought in earlier turns (Qwen3.6 and later). Within a tool
             loop it always does, where the server takes it.
         thinking_rule: Takes a question and its context and says whether thinking pays, for
-            ``enable_thinking="auto"``. Default `qwen3_core.adaptive.needs_thinking`.
+            ``enable_thinking="auto"``; it is asked once for each call, and never for a model that has no choice.
+            Default `qwen3_core.adaptive.needs_thinking`. `to_dict` leaves it out, so give it to `from_dict` anew; a
+            pickle needs one that pickles, a function of a module for example.
         recommended_sampling: Whether the temperature, top_p and so on that the model's card recommends for thinking,
             or for not thinking, are sent where nothing else is set. Default True.
         tokenizer: A folder or a cached hub name with the model's ``tokenizer.json``, for `tokenizer_fn`; nothing is
@@ -93,18 +82,20 @@ class Qwen3(StructuredQwen3):
         http_client: An ``httpx.Client`` to use (of ``httpx2`` with openai 3), for proxies and tests.
         async_http_client: The same for the asynchronous methods. The default one works in any event loop.
 
-    What a server refuses is settled per call. DashScope refuses to think without streaming, with a forced tool and,
-    before Qwen3.7, with ``response_format``. So `chat` streams inside, and calls of the other kinds, structured output
-    among them, are sent with thinking off. Where the server holds the model to a JSON schema, structured output goes
-    by ``response_format``, and the model may think.
+    What a server refuses is settled per call. DashScope refuses to think without streaming (before Qwen3.5), with a
+    forced tool and, before Qwen3.7, with ``response_format``. So `chat` streams inside, and calls of the other kinds
+    are sent with thinking off, which a debug message says. Structured output goes by ``response_format`` where the
+    server holds the model to a JSON schema, and the model may think; else by a forced tool; else by the prompt.
 
     Raises:
         ValueError: No key for DashScope, an unknown argument, a server that is not known, or a wish that the server or
             the model has no way to meet, such as a budget for a model that does not think.
     """
 
-    def _explained(self) -> AbstractContextManager[None]:
-        return explained(self.api_base, url_argument="api_base")
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        with explained(self.api_base, url_argument="api_base"), answered(self.api_base):
+            yield
 
     def _chat(self, messages: Sequence[ChatMessage], call: Mapping[str, Any]) -> ChatResponse:
         request = self._chat_request(messages, call)
@@ -129,11 +120,11 @@ class Qwen3(StructuredQwen3):
 
     def _stream(self, messages: Sequence[ChatMessage], call: Mapping[str, Any]) -> ChatResponseGen:
         """Prepare a stream, so that wrong arguments are refused now; it is sent when its first piece is asked for."""
-        request = self._request(messages, call, stream=True)
+        request = self._stream_request(messages, call)
         return self._send_stream(request, self._reader(request))
 
     def _astream(self, messages: Sequence[ChatMessage], call: Mapping[str, Any]) -> ChatResponseAsyncGen:
-        request = self._request(messages, call, stream=True)
+        request = self._stream_request(messages, call)
         return self._asend_stream(request, self._reader(request))
 
     def _send_stream(self, request: dict[str, Any], reader: ReplyReader) -> Generator[ChatResponse, None, None]:
@@ -154,101 +145,3 @@ class Qwen3(StructuredQwen3):
                             yield response
         if response := reader.finish(self.api_base):
             yield response
-
-    # --- LlamaIndex's methods ---------------------------------------------------------------------------------
-
-    @llm_chat_callback()
-    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        """Answer a conversation."""
-        return self._chat(messages, kwargs)
-
-    @llm_chat_callback()
-    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
-        """Answer a conversation piece by piece."""
-        return self._stream(messages, kwargs)
-
-    @llm_chat_callback()
-    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        """Answer a conversation."""
-        return await self._achat(messages, kwargs)
-
-    @llm_chat_callback()
-    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
-        """Answer a conversation piece by piece."""
-        return self._astream(messages, kwargs)
-
-    @llm_completion_callback()
-    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:  # noqa: ARG002, FBT001, FBT002
-        """Answer a prompt, sent as the message of a user."""
-        return completion_of(self._chat([ChatMessage(prompt)], kwargs))
-
-    @llm_completion_callback()
-    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:  # noqa: ARG002, FBT001, FBT002
-        """Answer a prompt piece by piece."""
-        responses = self._stream([ChatMessage(prompt)], kwargs)
-        return (completion_of(response) for response in responses)
-
-    @llm_completion_callback()
-    async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:  # noqa: ARG002, FBT001, FBT002
-        """Answer a prompt, sent as the message of a user."""
-        return completion_of(await self._achat([ChatMessage(prompt)], kwargs))
-
-    @llm_completion_callback()
-    async def astream_complete(
-        self,
-        prompt: str,
-        formatted: bool = False,  # noqa: ARG002, FBT001, FBT002
-        **kwargs: Any,
-    ) -> CompletionResponseAsyncGen:
-        """Answer a prompt piece by piece."""
-        responses = self._astream([ChatMessage(prompt)], kwargs)
-        return (completion_of(response) async for response in responses)
-
-    # --- tools ------------------------------------------------------------------------------------------------
-
-    def _prepare_chat_with_tools(
-        self,
-        tools: Sequence["BaseTool"],
-        user_msg: str | ChatMessage | None = None,
-        chat_history: list[ChatMessage] | None = None,
-        verbose: bool = False,  # noqa: ARG002, FBT001, FBT002 - the base's signature
-        allow_parallel_tool_calls: bool = False,  # noqa: FBT001, FBT002
-        tool_required: bool = False,  # noqa: FBT001, FBT002
-        tool_choice: str | dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> dict[str, Any]:
-        prepared = {"messages": with_user_message(chat_history, user_msg), **kwargs}
-        if not tools:
-            return prepared
-        return {
-            **prepared,
-            "tools": [tool.metadata.to_openai_tool(skip_length_check=True) for tool in tools],
-            "tool_choice": wire_tool_choice(tool_choice, required=tool_required),
-            "parallel_tool_calls": allow_parallel_tool_calls,
-        }
-
-    def _validate_chat_with_tools_response(
-        self,
-        response: ChatResponse,
-        tools: Sequence["BaseTool"],  # noqa: ARG002 - the base's signature
-        allow_parallel_tool_calls: bool = False,  # noqa: FBT001, FBT002
-        **_: Any,
-    ) -> ChatResponse:
-        return response if allow_parallel_tool_calls else keep_one_call(response)
-
-    def get_tool_calls_from_response(
-        self,
-        response: ChatResponse,
-        error_on_no_tool_call: bool = True,  # noqa: FBT001, FBT002
-        **_: Any,
-    ) -> list[ToolSelection]:
-        """Return the tool calls of a response.
-
-        Raises:
-            ValueError: There is none and ``error_on_no_tool_call`` is set, or the arguments of one are broken.
-        """
-        selections = tool_selections(response)
-        if not selections and error_on_no_tool_call:
-            message = f"The model called no tool; it said: {response.message.content!r}"
-            raise ValueError(message)
-        return selections

@@ -59,7 +59,7 @@ def index(
         with framework_of("langchain").open_store(store_options) as store:
             added = add_chunks(store, chunks, console)
         result = {"collection": collection, "uri": uri, "chunks": len(chunks), "added": added}
-        _print(result, f"{len(chunks)} chunks in {collection!r} of {uri}: {added} new", as_json=as_json)
+        print_result(result, f"{len(chunks)} chunks in {collection!r} of {uri}: {added} new", as_json=as_json)
 
 
 @app.command()
@@ -82,7 +82,7 @@ def search(
         store = StoreOptions(uri=uri, token=token, collection=collection, embedding=embedding)
         stages = Stages(reranker=reranker, fetch_k=fetch_k, top_n=top_n)
         candidates = framework_of(framework).search(store, question, stages)
-        _print([asdict(each) for each in candidates[:top_n]], render.table(candidates, top_n), as_json=as_json)
+        print_result([asdict(each) for each in candidates[:top_n]], render.table(candidates, top_n), as_json=as_json)
 
 
 @app.command()
@@ -121,7 +121,7 @@ def ask(
         store = StoreOptions(uri=uri, token=token, collection=collection, embedding=embedding)
         stages = Stages(reranker=reranker, fetch_k=fetch_k, top_n=top_n)
         answer = framework_of(framework).ask(store, question, stages, chat_options)
-        _print(answer.to_dict(), *render.answer(answer), as_json=as_json)
+        print_result(answer.to_dict(), *render.answer(answer), as_json=as_json)
 
 
 def framework_of(name: str) -> Any:
@@ -158,7 +158,7 @@ def add_chunks(store: Any, chunks: Sequence[Chunk], console: Console) -> int:
     return missing
 
 
-def _print(data: Any, *shown: Any, as_json: bool) -> None:
+def print_result(data: Any, *shown: Any, as_json: bool) -> None:
     """Print data as JSON on standard output, or what a person reads."""
     if as_json:
         typer.echo(json.dumps(data, ensure_ascii=False, indent=2, default=str))
@@ -182,7 +182,8 @@ def reported() -> Iterator[Console]:
         raise typer.Exit(1) from error
 
 
-# Registered last: the demo uses the functions above.
-from qwen3_cli import demo  # noqa: E402
+# Registered last: they use the functions above.
+from qwen3_cli import demo, doctor  # noqa: E402
 
 app.command(name="demo")(demo.demo)
+app.command(name="doctor")(doctor.doctor)

@@ -27,22 +27,30 @@ class ModelLimits:
 DEFAULT_LIMITS = ModelLimits(32_768)
 """For every name that is not in the table: what the smallest Qwen3 models were trained on, so never too much."""
 
-ANY_BUILD = r"(-(fp8|awq|gptq|gguf|mlx|int[48]|bf16|[0-9]bit|q[0-9]).*)?"  # the suffixes of quantised copies
+SIZE = r"\d+(\.\d+)?b(-a\d+b)?"
+"""A pattern for the size in the name of open weights, such as ``30b-a3b``."""
+
+_BUILDS = (
+    r"fp\d+|bf16|f16|f32|nvfp4|mxfp\d|int\d|w\d+a\d+|\d+(\.\d+)?(bit|bpw)|i?q\d|i1|ud|awq|gptq|gguf|mlx|exl\d|bnb|unsloth"
+    r"|quantized|128k|latest|free|cloud"
+)
+ANY_BUILD = rf"([-.]({_BUILDS}).*)?"
+"""A pattern for what names of quantised copies, of files and of tags have behind the model's own name."""
 
 _TEXT_ONLY = r"qwen3\.6-max|qwen3\.7-max|qwen3\.8-2\.4t"  # of the generations that see
 
 # First match wins.
 _OPEN_WEIGHTS = (
-    (rf"qwen3-\d+b(-a\d+b)?-instruct-2507{ANY_BUILD}", ModelLimits(262_144, 16_384)),
-    (rf"qwen3-\d+b(-a\d+b)?-thinking-2507{ANY_BUILD}", ModelLimits(262_144, 32_768)),
+    (rf"qwen3-{SIZE}-(instruct-)?2507{ANY_BUILD}", ModelLimits(262_144, 16_384)),
+    (rf"qwen3-{SIZE}-thinking-2507{ANY_BUILD}", ModelLimits(262_144, 32_768)),
     # 32,768 natively; config.json, which the servers read, has 8,192 more for the prompt. YaRN has to be asked for.
-    (rf"qwen3-\d+(\.\d+)?b(-a\d+b)?{ANY_BUILD}", ModelLimits(40_960, 32_768)),
+    (rf"qwen3-{SIZE}{ANY_BUILD}", ModelLimits(40_960, 32_768)),
     (rf"qwen3-next-80b-a3b-(instruct|thinking){ANY_BUILD}", ModelLimits(262_144, 32_768)),
     (rf"qwen3-coder-\d+b-a\d+b-instruct{ANY_BUILD}", ModelLimits(262_144)),
-    (rf"qwen3\.[56]-\d+b(-a\d+b)?{ANY_BUILD}", ModelLimits(262_144, 65_536)),
+    (rf"qwen3\.[56]-{SIZE}{ANY_BUILD}", ModelLimits(262_144, 65_536)),
     (rf"qwen3\.8-2\.4t-a95b{ANY_BUILD}", ModelLimits(262_144, 131_072)),
-    (rf"qwen3\.8-27b{ANY_BUILD}", ModelLimits(262_144, 32_768)),
-    (rf"qwen3-vl-\d+b(-a\d+b)?-(instruct|thinking){ANY_BUILD}", ModelLimits(262_144, 32_768)),
+    (rf"qwen3\.8-27b{ANY_BUILD}", ModelLimits(262_144, 131_072)),
+    (rf"qwen3-vl-{SIZE}-(instruct|thinking){ANY_BUILD}", ModelLimits(262_144, 32_768)),
     (rf"qwq-32b{ANY_BUILD}", ModelLimits(131_072)),
 )
 
@@ -52,7 +60,8 @@ _ON_DASHSCOPE = (
     (r"qwen3-(32b|30b-a3b|235b-a22b)", ModelLimits(131_072, 16_384)),
     (r"qwen3-235b-a22b-thinking-2507|qwen3-next-80b-a3b-thinking", ModelLimits(131_072, 32_768)),
     (r"qwen3-30b-a3b-instruct-2507", ModelLimits(262_144, 32_768)),
-    (r"qwen-plus-2025-(01-25|04-28|07-14)", ModelLimits(131_072, 16_384)),
+    (r"qwen-plus-2025-01-25", ModelLimits(131_072, 8_192)),
+    (r"qwen-plus-2025-(04-28|07-14)", ModelLimits(131_072, 16_384)),
     (r"qwen-(plus|flash)(-latest|-2025-(07-28|09-11))?", ModelLimits(1_000_000, 32_768)),
     (r"qwen-turbo(-latest)?", ModelLimits(131_072, 8_192)),
     (r"qwen-max(-latest)?", ModelLimits(32_768, 8_192)),
@@ -68,8 +77,15 @@ _ON_DASHSCOPE = (
 
 
 def short_name(model: str) -> str:
-    """Return a model's name without its owner or folder, in small letters, with ``-`` for Ollama's ``:``."""
-    return model.rstrip("/").rsplit("/", 1)[-1].lower().replace(":", "-")
+    """Return a model's name without its owner, folder and file type, in small letters, with ``-`` for ``:`` and ``@``.
+
+    Ollama writes ``qwen3:8b``, LM Studio ``qwen3-8b@q8_0``; GGUF files may have their owner in front
+    (``Qwen_Qwen3-8B-Q8_0.gguf``), and snapshots in the hub's cache lie in ``models--Qwen--Qwen3-8B``.
+    """
+    path = model.replace("\\", "/").rstrip("/")
+    cached = re.search(r"(?:^|/)models--(?:[^/]*--)?([^/]+)/snapshots/", path)
+    name = cached.group(1) if cached else path.rpartition("/")[-1]
+    return re.sub("[:@]", "-", name.lower()).removesuffix(".gguf").removeprefix("qwen_")
 
 
 def model_limits(model: str, *, dashscope: bool = False) -> ModelLimits:
@@ -88,10 +104,10 @@ def model_limits(model: str, *, dashscope: bool = False) -> ModelLimits:
 
 
 def sees_images(model: str) -> bool:
-    """Tell whether a model takes images: Qwen3-VL, and Qwen3.5 and later but for the text-only ones.
+    """Tell whether a model takes images: Qwen3-VL, Omni, QVQ, and Qwen3.5 and later but for the text-only ones.
 
     Args:
         model: The name that the server knows it by.
     """
     name = short_name(model)
-    return re.match(r"qwen3-vl-|qwen3\.[5-8]", name) is not None and re.match(_TEXT_ONLY, name) is None
+    return re.match(r"qwen3-(vl|omni)-|qvq-|qwen3\.[5-8]", name) is not None and re.match(_TEXT_ONLY, name) is None

@@ -55,6 +55,14 @@ def format_rerank_body(query: str, document: str, instruction: str = DEFAULT_INS
     return format_rerank_head(query, instruction) + format_rerank_document(document)
 
 
+THINKING_STOP = (
+    "\n\nConsidering the limited time by the user, I have to give the solution based on the thinking directly now."
+)
+"""What ends the reasoning when its budget is spent, before ``\\n</think>\\n\\n``.
+
+Source: QwenLM/Qwen3, ``docs/source/getting_started/thinking_budget.md``.
+"""
+
 # The added tokens of Qwen3's tokenizer (tokenizer.json), and with it those of every ChatML model.
 _CONTROL_TOKEN = re.compile(r"<(?=\|[a-z_]+\|>|/?(?:think|tool_call|tool_response)>)")
 

@@ -78,6 +78,7 @@ class ThinkReader:
 
     def __init__(self, *, prefilled: bool = False) -> None:
         self._state = ThinkState("prefilled" if prefilled else "start")
+        self._space: str | None = None  # behind the server's reasoning, shown if more follows; None before any
 
     def read(self, text: str, reasoning: str = "") -> tuple[str, str]:
         """Return the reasoning and the answer that a delta makes certain.
@@ -86,8 +87,12 @@ class ThinkReader:
             text: The content of the delta.
             reasoning: What the server itself sent as reasoning. Tags in the text count no more then.
         """
-        if reasoning and self._state.phase in ("start", "prefilled"):
-            self._state = ThinkState("gap")
+        if reasoning:
+            reasoning = self._trimmed(reasoning)
+            if self._state.phase in ("start", "prefilled"):
+                self._state = ThinkState("gap")
+        if not text or self._state.phase == "answer":  # nearly every delta
+            return reasoning, text
         self._state, thought, answer = think_step(self._state, text)
         return reasoning + thought, answer
 
@@ -95,6 +100,17 @@ class ThinkReader:
         """Return what was held back."""
         self._state, thought, answer = think_step(self._state, "", final=True)
         return thought, answer
+
+    def _trimmed(self, reasoning: str) -> str:
+        """Return a piece of the server's reasoning without the white space around the whole of it.
+
+        ``transformers serve`` sends the line breaks of an empty thinking block, llama.cpp the one before the tag.
+        """
+        whole = reasoning.lstrip() if self._space is None else self._space + reasoning
+        shown = whole.rstrip()
+        if shown or self._space is not None:
+            self._space = whole[len(shown) :]
+        return shown
 
 
 def split_thinking(text: str, *, reasoning: str = "", prefilled: bool = False) -> tuple[str, str]:
@@ -107,7 +123,7 @@ def split_thinking(text: str, *, reasoning: str = "", prefilled: bool = False) -
             the text has only the closing one.
     """
     if reasoning:
-        return reasoning, text.lstrip("\r\n")
+        return reasoning.strip(), text.lstrip("\r\n")
     _, reasoning, answer = think_step(ThinkState("prefilled" if prefilled else "start"), text, final=True)
     return reasoning, answer
 
@@ -117,17 +133,15 @@ _Read = tuple[Literal["thinking", "doubtful", "gap"], int, str, str]  # phase, n
 
 def _read_inside(text: str, nested: int, *, final: bool) -> _Read:
     """Read reasoning up to the first closing tag."""
-    end = 0
     for tag in _TAG.finditer(text):
-        end = tag.end()
         if tag.group() == OPEN_TAG:
             nested += 1
             continue
         inside = text[: tag.start()].rstrip()
         if nested:
             return "doubtful", nested - 1, inside, text[len(inside) :]
-        return "gap", 0, inside, text[end:]
-    certain = len(text.rstrip()) if final else max(_certain(text), end)
+        return "gap", 0, inside, text[tag.end() :]
+    certain = len(text.rstrip()) if final else _certain(text)
     return "thinking", nested, text[:certain], "" if final else text[certain:]
 
 

@@ -1,7 +1,7 @@
 """How each chat server wants thinking asked for, and how reasoning comes back: one `Dialect` per server, as data.
 
 Every OpenAI-compatible server that serves Qwen3 agrees on the chat format and disagrees about thinking. What differs
-is written down here and nowhere else; `qwen3_core.chat_body` writes request bodies by it. Nothing here opens a
+is written down here and nowhere else; `qwen3_core.chat.body` writes request bodies by it. Nothing here opens a
 connection or knows a framework.
 """
 
@@ -51,11 +51,14 @@ class Dialect:
 
     Attributes:
         server: The server's word, ``"auto"`` for the family that shares ``chat_template_kwargs``.
-        switch: Path of the thinking switch in the request body; None where a request has none.
+        switch: Path of the thinking switch in the request body.
         off: What the switch says to turn thinking off.
-        on: What it says to turn thinking on; None where leaving it out does that.
-        effort: Path of ``reasoning_effort``; None where a request cannot carry one.
+        on: What it says to turn thinking on; None where nothing does but the default.
+        default: Whether a model that can think does so unless told otherwise; None for the model's own default.
+        effort: Path of ``reasoning_effort``, which may be the switch's own.
         budget: Path of the limit on thinking tokens; None where a request cannot carry one.
+        budget_message: Path of the text that ends the reasoning when the budget is spent; None where the server cuts it
+            off in mid-sentence or has its own.
         preserve: Path of ``preserve_thinking``; None where a request cannot carry one.
         budget_excludes_effort: Whether a budget and an effort in one request are refused.
         reasoning_in: The fields in which a message of the history takes its reasoning along; empty where the server
@@ -68,15 +71,16 @@ class Dialect:
         json_schema: Whether ``response_format`` takes a JSON schema, whatever the model.
         json_object: Whether it takes ``{"type": "json_object"}``.
         sampling: The sampling settings that a request may carry.
-        sampling_in_generation_config: Whether those beyond OpenAI's go through a JSON string, ``generation_config``.
     """
 
     server: Server
-    switch: Path | None = _SWITCH_KWARG
-    off: bool | str = False
-    on: bool | str | None = True
-    effort: Path | None = _EFFORT_KWARG
+    switch: Path = _SWITCH_KWARG
+    off: Literal[False, "none"] = False
+    on: Literal[True] | None = True
+    default: bool | None = None
+    effort: Path = _EFFORT_KWARG
     budget: Path | None = None
+    budget_message: Path | None = None
     preserve: Path | None = _PRESERVE_KWARG
     budget_excludes_effort: bool = False
     reasoning_in: tuple[str, ...] = ("reasoning_content",)
@@ -88,7 +92,6 @@ class Dialect:
     json_schema: bool = True
     json_object: bool = True
     sampling: frozenset[str] = _OPEN_SAMPLING
-    sampling_in_generation_config: bool = False
 
 
 # Alibaba Cloud, model-studio/qwen-api-via-openai-chat-completions and model-studio/error-code.
@@ -130,12 +133,15 @@ LLAMA_CPP = Dialect(
     # Read by llama-server per request (ggml-org/llama.cpp#28182); a build that is too old ignores it, and there
     # `--reasoning-budget` at the server's start is the way.
     budget=("thinking_budget_tokens",),
+    budget_message=("reasoning_budget_message",),
     # `common_chat_tool_choice_parse_oaicompat` takes a string; an object silently becomes "auto".
     tool_choices=frozenset({"required"}),
 )
 
 # transformers/cli/serving/chat_completion.py: unknown fields are answered with 422; tool_choice and response_format
-# are ignored; messages of the history are built anew without their reasoning.
+# are ignored; messages of the history are built anew without their reasoning. What OpenAI has no field for could go
+# into `generation_config`, a JSON string, but that replaces the checkpoint's own, and with it the limit of 1,024 new
+# tokens (20 are left) and, in continuous batching, the end tokens. The checkpoint has Qwen's top_k already.
 TRANSFORMERS = Dialect(
     server="transformers",
     preserve=None,
@@ -143,17 +149,18 @@ TRANSFORMERS = Dialect(
     tool_choices=frozenset(),
     json_schema=False,
     json_object=False,
-    sampling=frozenset({"temperature", "top_p", "top_k", "min_p"}),
-    sampling_in_generation_config=True,
+    sampling=frozenset({"temperature", "top_p"}),
 )
 
 # ollama/ollama, openai/openai.go: `reasoning_effort` is the only field for thinking on the OpenAI route, tool_choice
-# is dropped, and so is what is not in its request type.
+# is dropped, and so is what is not in its request type. A word for the effort turns thinking on as well, but older
+# versions refuse it for models that know only on and off; routes.go turns it on where nothing is said.
 OLLAMA = Dialect(
     server="ollama",
     switch=_TOP_LEVEL_EFFORT,
     off="none",
     on=None,
+    default=True,
     effort=_TOP_LEVEL_EFFORT,
     preserve=None,
     reasoning_in=("reasoning",),
@@ -168,6 +175,7 @@ XINFERENCE = Dialect(
     server="xinference",
     switch=("enable_thinking",),
     effort=_TOP_LEVEL_EFFORT,
+    sampling=_OPENAI_SAMPLING | {"top_k"},
 )
 
 # lmstudio-ai/lmstudio-bug-tracker#670 (a tool's name in tool_choice is a 400), #1990 (template arguments are ignored).
@@ -180,6 +188,7 @@ LMSTUDIO = Dialect(
     preserve=None,
     tool_choices=frozenset({"required"}),
     json_object=False,
+    sampling=_OPENAI_SAMPLING | {"top_k"},
 )
 
 # A server that takes what OpenAI's own takes and refuses the rest.
@@ -198,9 +207,10 @@ CHAT_TEMPLATE_KWARGS = Dialect(
     server="auto",
     budget=None,  # vLLM, SGLang and llama.cpp each use another field for it
     reasoning_in=("reasoning", "reasoning_content"),
-    tool_choices=frozenset({"required"}),  # one of the family knows no names
+    tool_choices=frozenset({"required"}),  # llama.cpp knows no names
+    sampling=_OPENAI_SAMPLING,  # `transformers serve` and gateways refuse fields that they do not know
 )
-"""What vLLM, SGLang and llama.cpp have in common: used for every URL that says nothing about its server."""
+"""What servers of your own have in common: used for every URL that says nothing about its server."""
 
 DIALECTS: Mapping[str, Dialect] = {
     dialect.server: dialect
@@ -215,11 +225,11 @@ _DEFAULT_PORTS = {11434: OLLAMA, 1234: LMSTUDIO, 9997: XINFERENCE, 30000: SGLANG
 def is_dashscope_url(url: str) -> bool:
     """Tell whether ``url`` belongs to DashScope (Model Studio).
 
-    That is ``dashscope*.aliyuncs.com`` and ``*.maas.aliyuncs.com``; other hosts under ``aliyuncs.com``, such as
-    PAI-EAS, run the open-source servers.
+    That is ``dashscope*.aliyuncs.com`` and ``*.maas.aliyuncs.com`` with their subdomains (QwenLM/qwen-code,
+    ``provider/dashscope.ts``); other hosts under ``aliyuncs.com``, such as PAI-EAS, run the open-source servers.
     """
-    host = urlsplit(url).hostname or ""
-    return host.endswith(".aliyuncs.com") and (host.startswith("dashscope") or host.endswith(".maas.aliyuncs.com"))
+    *_, service, company, top = ["", "", "", *(urlsplit(url).hostname or "").split(".")]
+    return (company, top) == ("aliyuncs", "com") and (service == "maas" or service.startswith("dashscope"))
 
 
 def dialect_of(server: str, base_url: str) -> Dialect:

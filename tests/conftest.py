@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -138,3 +139,39 @@ def reranker_folder(tmp_path_factory: pytest.TempPathFactory, qwen3_tokenizer_fo
     torch.manual_seed(2)
     model = Qwen3ForCausalLM(_small_config(tie_word_embeddings=False))
     return _save(model, tmp_path_factory.mktemp("reranker"), qwen3_tokenizer_folder)
+
+
+@pytest.fixture(scope="session")
+def chat_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Qwen3 chat checkpoint that knows the texts in `chat_conversations` by heart; half a minute of training."""
+    from chat_checkpoint import CHAT_MODEL, write_chat_checkpoint
+
+    return write_chat_checkpoint(tmp_path_factory.mktemp("chat") / CHAT_MODEL)
+
+
+@pytest.fixture(scope="session")
+def chat_gguf(chat_folder: Path) -> Path:
+    """The same as GGUF."""
+    from chat_checkpoint import write_gguf
+
+    return write_gguf(chat_folder, chat_folder.parent / "chat.gguf")
+
+
+@pytest.fixture(scope="session")
+def llama_cpp_chat_url(chat_gguf: Path) -> Iterator[str]:
+    """A real llama.cpp server of that checkpoint; the model is called `chat_checkpoint.CHAT_MODEL`."""
+    from chat_checkpoint import CHAT_MODEL, CONTEXT_TOKENS
+    from real_servers import llama_cpp_server
+
+    log = chat_gguf.parent / "llama-cpp.log"
+    with llama_cpp_server(chat_gguf, name=CHAT_MODEL, context_tokens=CONTEXT_TOKENS, log=log) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def transformers_serve_url(chat_folder: Path) -> Iterator[str]:
+    """A real `transformers serve` of that checkpoint; the model is called `chat_checkpoint.CHAT_MODEL`."""
+    from real_servers import transformers_server
+
+    with transformers_server(chat_folder, log=chat_folder.parent / "transformers.log") as url:
+        yield url

@@ -89,12 +89,14 @@ def test_exported_members() -> None:
     import llamaindex_qwen3
     import qwen3_core
 
-    assert qwen3_core.__all__ == ["Embedder", "LocalEmbedder", "LocalReranker", "Reranker"]
+    assert qwen3_core.__all__ == ["Embedder", "LocalChat", "LocalEmbedder", "LocalReranker", "Reranker"]
     assert langchain_qwen3.__all__ == [
-        "ChatQwen3", "Qwen3Embeddings", "Qwen3Rerank", "Qwen3Retriever", "create_rag_chain", "create_vector_store",
+        "ChatQwen3", "ChatQwen3Local", "Qwen3Embeddings", "Qwen3Rerank", "Qwen3Retriever", "create_rag_chain",
+        "create_vector_store",
     ]  # fmt: skip
     assert llamaindex_qwen3.__all__ == [
-        "Qwen3", "Qwen3Embedding", "Qwen3Rerank", "collect_reasoning", "create_query_engine", "create_vector_store",
+        "Qwen3", "Qwen3Embedding", "Qwen3Local", "Qwen3Rerank", "collect_reasoning", "create_query_engine",
+        "create_vector_store",
     ]  # fmt: skip
 
 
@@ -114,10 +116,10 @@ def test_importing_loads_no_engine_and_starts_nothing(module: str) -> None:
 def test_making_components_loads_no_engine() -> None:
     program = (
         "import sys\n"
-        "from langchain_qwen3 import ChatQwen3, Qwen3Embeddings, Qwen3Rerank\n"
-        "Qwen3Embeddings(); Qwen3Rerank(); ChatQwen3(base_url='http://127.0.0.1:1/v1')\n"
-        "from llamaindex_qwen3 import Qwen3, Qwen3Embedding, Qwen3Rerank as NodeRerank\n"
-        "Qwen3Embedding(); NodeRerank(); Qwen3(api_base='http://127.0.0.1:1/v1')\n"
+        "from langchain_qwen3 import ChatQwen3, ChatQwen3Local, Qwen3Embeddings, Qwen3Rerank\n"
+        "Qwen3Embeddings(); Qwen3Rerank(); ChatQwen3(base_url='http://127.0.0.1:1/v1'); ChatQwen3Local()\n"
+        "from llamaindex_qwen3 import Qwen3, Qwen3Embedding, Qwen3Local, Qwen3Rerank as NodeRerank\n"
+        "Qwen3Embedding(); NodeRerank(); Qwen3(api_base='http://127.0.0.1:1/v1'); Qwen3Local()\n"
         "assert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import openai
 import pytest
 from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, LLMMetadata
 from llama_index.core.instrumentation.events.embedding import EmbeddingStartEvent
 from llama_index.core.instrumentation.events.rerank import ReRankStartEvent
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
@@ -16,9 +19,14 @@ from llama_index_instrumentation import get_dispatcher
 from pydantic import ConfigDict, Field
 
 from llamaindex_qwen3.embeddings import Qwen3Embedding
+from llamaindex_qwen3.llm_output import ReplyReader, reasoning_in
+from llamaindex_qwen3.llms import Qwen3
 from llamaindex_qwen3.rerank import Qwen3Rerank
+from llamaindex_qwen3.testing.chat_server import ScriptedChatServer
 from llamaindex_qwen3.testing.embedding import EmbeddingContract
+from llamaindex_qwen3.testing.llm import SAID, THOUGHT, ThinkingLLMContract
 from llamaindex_qwen3.testing.rerank import RerankContract
+from qwen3_core.think_tags import ThinkState
 
 
 class RawCache(Qwen3Embedding):
@@ -120,6 +128,72 @@ class LenientRerank(Qwen3Rerank):
     model_config = ConfigDict(extra="ignore")
 
 
+class Sticky(Qwen3):
+    """What the constructor says beats what a call says, and a call's wish stays."""
+
+    def _chat(self, messages: Any, call: Any) -> ChatResponse:
+        self.enable_thinking = call.get("enable_thinking", self.enable_thinking)
+        return super()._chat(messages, call)
+
+
+class Unparted(Qwen3):
+    """Tags stay in streamed answers."""
+
+    def _reader(self, request: Any) -> ReplyReader:
+        reader = super()._reader(request)
+        reader._reader._state = ThinkState("answer")
+        return reader
+
+
+class AnswerOnly(Qwen3):
+    """Reasoning that the server parted from the answer is lost."""
+
+    def _reader(self, request: Any) -> ReplyReader:
+        reader = super()._reader(request)
+        reader._add = lambda reasoning, answer: ReplyReader._add(reader, "", answer)  # type: ignore[method-assign]
+        return reader
+
+
+class SmallWindow(Qwen3):
+    @property
+    def metadata(self) -> LLMMetadata:
+        return super().metadata.model_copy(update={"context_window": 3900})
+
+
+class OpenKey(Qwen3):
+    def __repr__(self) -> str:
+        return f"OpenKey({self.api_key.get_secret_value()})"
+
+    __str__ = __repr__
+
+
+class Hushed(Qwen3):
+    """A failed request is an empty answer."""
+
+    def _chat(self, messages: Any, call: Any) -> ChatResponse:
+        try:
+            return super()._chat(messages, call)
+        except openai.OpenAIError:
+            return ChatResponse(message=ChatMessage(""))
+
+
+class HistoryAsText(Qwen3):
+    """Old reasoning is sent as text."""
+
+    def _chat(self, messages: Any, call: Any) -> ChatResponse:
+        texts = [f"{reasoning_in(message)}{message.content}" for message in messages]
+        told = [ChatMessage(text, role=each.role) for text, each in zip(texts, messages, strict=True)]
+        return super()._chat(told, call)
+
+
+def llm_contract(made: type[Qwen3]) -> ThinkingLLMContract:
+    class Contract(ThinkingLLMContract):
+        def make(self, url: str, **kwargs: Any) -> Qwen3:
+            return made(api_base=url, max_retries=0, **kwargs)
+
+    return Contract()
+
+
 def embedding_contract(made: type[BaseEmbedding]) -> EmbeddingContract:
     class Contract(EmbeddingContract):
         embedding_class = made
@@ -184,6 +258,28 @@ def test_the_embedding_contract_catches(made: type[Qwen3Embedding], check: str) 
 def test_the_rerank_contract_catches(made: type[Qwen3Rerank], check: str) -> None:
     getattr(rerank_contract(Qwen3Rerank), f"test_{check}")()
     fails(getattr(rerank_contract(made), f"test_{check}"))
+
+
+@pytest.mark.parametrize(
+    ("made", "check", "more"),
+    [
+        (Sticky, "a_call_does_not_change_the_instance", {}),
+        (Unparted, "think_tags_split_into_characters", {}),
+        (Unparted, "predict_is_free_of_reasoning", {}),
+        (AnswerOnly, "chat_has_a_thinking_block", {}),
+        (AnswerOnly, "streams_have_thinking_deltas", {"asynchronous": True}),
+        (AnswerOnly, "complete_keeps_the_reasoning", {"asynchronous": False}),
+        (SmallWindow, "the_context_window_of_a_known_model", {}),
+        (OpenKey, "the_key_is_in_no_repr", {}),
+        (Hushed, "an_error_raises_with_the_servers_message", {"method": "chat", "status": 400}),
+        (HistoryAsText, "reasoning_of_the_history_is_not_sent_as_text", {}),
+    ],
+)
+def test_the_llm_contract_catches(made: type[Qwen3], check: str, more: dict[str, Any]) -> None:
+    for kind, run in ((Qwen3, lambda call: call()), (made, fails)):
+        with ScriptedChatServer(reasoning=THOUGHT, content=SAID) as server:
+            method = getattr(llm_contract(kind), f"test_{check}")
+            run(functools.partial(method, server, **more))
 
 
 @pytest.mark.parametrize("check", ["shorter_vectors", "instruction_changes_queries_only"])

@@ -1,8 +1,7 @@
-"""`Qwen3` for LlamaIndex: its published contract, a DashScope that enforces its rules, and a real llama.cpp server."""
+"""`Qwen3` for LlamaIndex: its published contract, construction, copies, sizes, messages, and a real llama.cpp."""
 
 import asyncio
 import copy
-import itertools
 import json
 import logging
 import pickle
@@ -12,9 +11,6 @@ from typing import Any
 
 import openai
 import pytest
-from fake_dashscope import KEY, NOT_STREAMED, ONLY_TRUE, URL, FakeDashScope, httpx
-from hypothesis import given
-from hypothesis import strategies as st
 from llama_index.core.base.llms.types import (
     AudioBlock,
     ChatMessage,
@@ -24,20 +20,22 @@ from llama_index.core.base.llms.types import (
     ThinkingBlock,
     ToolCallBlock,
 )
+from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from llama_index.core.indices.prompt_helper import PromptHelper
+from llama_index.core.memory import Memory
+from llama_index.core.node_parser import SentenceSplitter, TokenTextSplitter
 from llama_index.core.prompts import PromptTemplate
-from llama_index.core.tools import FunctionTool
-from llama_index.core.types import PydanticProgramMode
+from llamaindex_chat import ASKED, OTHER, WEATHER, llm_of, parted, replying, scripted
+from scripted_chat import DashScope, httpx
+from sqlalchemy.ext.asyncio import create_async_engine
+from tokenizers import Tokenizer
 
 from llamaindex_qwen3.llms import Qwen3
 from llamaindex_qwen3.testing.chat_server import ScriptedChatServer
-from llamaindex_qwen3.testing.llm import Person, ThinkingLLMContract, get_weather
+from llamaindex_qwen3.testing.llm import Person, ThinkingLLMContract
 from qwen3_cli.demo_server import smollm2_server
 
-OTHER = "http://127.0.0.1:9/v1"
 SECRET = "sk-very-secret-4711"
-ASKED = [ChatMessage("9.11 or 9.9?")]
-WEATHER = FunctionTool.from_defaults(get_weather)
 
 
 @pytest.fixture(autouse=True)
@@ -51,34 +49,8 @@ def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def fake() -> FakeDashScope:
-    return FakeDashScope()
-
-
-def llm_with(fake: FakeDashScope, **arguments: Any) -> Qwen3:
-    clients = fake.clients()
-    clients["async_http_client"] = clients.pop("http_async_client")
-    return Qwen3(**{"model": "qwen3-8b", "api_key": KEY, "max_retries": 0, **clients, **arguments})
-
-
-def replying(handle: Any, **arguments: Any) -> Qwen3:
-    client = httpx.Client(transport=httpx.MockTransport(handle))
-    return Qwen3(**{"api_base": OTHER, "http_client": client, "max_retries": 0, **arguments})
-
-
-def scripted(server: ScriptedChatServer, **arguments: Any) -> Qwen3:
-    """Return a model for a scripted server without a socket between them."""
-
-    def handle(request: Any) -> Any:
-        status, kind, text = server.answer(json.loads(request.content))
-        return httpx.Response(status, headers={"content-type": kind}, content=text)
-
-    return replying(handle, **arguments)
-
-
-def parted(response: Any) -> tuple[str, str]:
-    thoughts = [block.content or "" for block in response.message.blocks if isinstance(block, ThinkingBlock)]
-    return "".join(thoughts), response.message.content or ""
+def server() -> DashScope:
+    return DashScope()
 
 
 class TestContract(ThinkingLLMContract):
@@ -91,12 +63,12 @@ class TestContract(ThinkingLLMContract):
 # --- construction ------------------------------------------------------------------------------------------
 
 
-def test_the_default_is_dashscope_in_beijing(fake: Any) -> None:
-    llm = llm_with(fake)
-    assert llm.api_base == URL
-    assert llm.complete("hi").text == fake.content
-    headers = fake.headers[-1]
-    assert headers["authorization"] == f"Bearer {KEY}"
+def test_the_default_is_dashscope_in_beijing(server: Any) -> None:
+    llm = llm_of(server)
+    assert llm.api_base == Qwen3(api_key="k").api_base == DashScope.url
+    assert llm.complete("hi").text == server.content
+    headers = server.headers[-1]
+    assert headers["authorization"] == f"Bearer {server.key}"
     assert not [name for name in headers if name.startswith("openai-")]
     assert "trap" not in json.dumps(headers)
 
@@ -117,11 +89,13 @@ def test_dashscopes_key_goes_to_dashscope_only(monkeypatch: Any) -> None:
     ("arguments", "text"),
     [
         ({"enable_thinkin": True}, "Qwen3 has no argument 'enable_thinkin'. Did you mean 'enable_thinking'"),
-        ({"server": "vllm"}, "not built in"),
-        ({"api_base": OTHER, "thinking_budget": 5}, "server has to be named"),
-        ({"thinking_budget": 0}, "positive whole number"),
+        ({"server": "mlx"}, "server"),
+        ({"server": "tei"}, "no chat server"),
+        ({"thinking_budget": 0}, "greater than or equal to 1"),
+        ({"enable_thinking": "yes please"}, "enable_thinking"),
         ({"max_tokens": 0}, "greater than or equal to 1"),
         ({"additional_kwargs": {"enable_thinking": True}}, "arguments of their own"),
+        ({"additional_kwargs": {"top_k": 3}}, "additional_kwargs has no argument 'top_k'.*go into extra_body"),
     ],
 )
 def test_refused_arguments(arguments: Any, text: Any) -> None:
@@ -130,8 +104,8 @@ def test_refused_arguments(arguments: Any, text: Any) -> None:
     assert SECRET not in str(caught.value)
 
 
-def test_a_key_shows_nowhere(fake: Any, caplog: Any) -> None:
-    llm = llm_with(fake, api_key=SECRET, default_headers={"X-Token": SECRET})
+def test_a_key_shows_nowhere(server: Any, caplog: Any) -> None:
+    llm = llm_of(server, api_key=SECRET, default_headers={"X-Token": SECRET})
     with caplog.at_level(logging.DEBUG), pytest.raises(openai.AuthenticationError) as caught:
         llm.chat(ASKED)
     shown = [repr(llm), str(llm), llm.to_json(), str(llm.to_payload()), str(caught.value), caplog.text]
@@ -170,8 +144,8 @@ def test_a_copy_with_another_url_goes_there() -> None:
     assert str(twin._connected.blocking.base_url) == "http://127.0.0.1:8/v1/"
 
 
-def test_from_dict_takes_the_key_from_where_it_belongs(monkeypatch: Any, fake: Any) -> None:
-    llm = llm_with(fake, thinking_budget=7, temperature=0.6)
+def test_from_dict_takes_the_key_from_where_it_belongs(monkeypatch: Any, server: Any) -> None:
+    llm = llm_of(server, thinking_budget=7, temperature=0.6)
     with pytest.raises(ValueError, match="DASHSCOPE_API_KEY"):
         Qwen3.from_dict(llm.to_dict())
     monkeypatch.setenv("DASHSCOPE_API_KEY", SECRET)
@@ -186,13 +160,14 @@ def test_a_host_that_does_not_answer_is_noticed_soon() -> None:
     assert Qwen3(api_base=OTHER, timeout=3)._connected.blocking.timeout == openai.Timeout(3)
 
 
-def test_the_callers_arguments_stay_as_they_are(fake: Any) -> None:
+def test_the_callers_arguments_stay_as_they_are(server: Any) -> None:
     arguments = {"extra_body": {"x": {"y": 1}}, "additional_kwargs": {"seed": 1, "extra_body": {"top_k": 2}}}
     before = copy.deepcopy(arguments)
-    llm = llm_with(fake, **arguments)
+    llm = llm_of(server, **arguments)
     llm.chat(ASKED, enable_thinking=True, extra_body={"x": {"z": 2}})
     assert arguments == before
-    assert {name: fake.last[name] for name in ("seed", "top_k", "x")} == {"seed": 1, "top_k": 2, "x": {"y": 1, "z": 2}}
+    sent = {name: server.last[name] for name in ("seed", "top_k", "x")}
+    assert sent == {"seed": 1, "top_k": 2, "x": {"y": 1, "z": 2}}
 
 
 # --- sizes -------------------------------------------------------------------------------------------------
@@ -209,6 +184,10 @@ def test_the_callers_arguments_stay_as_they_are(fake: Any) -> None:
         ({"api_base": OTHER, "context_window": 1000, "max_tokens": 900}, 1000, 500),
         ({"api_base": OTHER, "server": "llama.cpp", "thinking_budget": 38_912}, 40_960, 4096),
         ({"api_base": OTHER, "num_output": 77}, 40_960, 77),
+        ({"api_base": OTHER, "model": "Qwen/Qwen3.5-9B"}, 262_144, 4096),
+        ({"model": "qwen-plus"}, 1_000_000, 4096),
+        ({"model": "qwen3.8-max"}, 1_000_000, 4096),
+        ({"server": "ollama", "api_base": OTHER, "model": "qwen3:8b"}, 40_960, 4096),
     ],
 )
 def test_metadata(arguments: Any, window: int, output: int) -> None:
@@ -218,190 +197,73 @@ def test_metadata(arguments: Any, window: int, output: int) -> None:
     assert PromptHelper.from_llm_metadata(metadata).repack(PromptTemplate("{context_str}"), ["a few words"])
 
 
-# --- thinking on DashScope ---------------------------------------------------------------------------------
+CHINESE = "向量数据库存储嵌入向量并按相似度检索。" * 3
 
 
-async def test_chat_streams_inside_where_thinking_needs_it(fake: Any) -> None:
-    llm = llm_with(fake, enable_thinking=True, thinking_budget=512)
-    for response in (llm.chat(ASKED), await llm.achat(ASKED)):
-        assert fake.last["stream"] is True
-        assert (fake.last["enable_thinking"], fake.last["thinking_budget"]) == (True, 512)
-        assert parted(response) == (fake.reasoning, fake.content)
-        assert response.delta is None
-        assert response.additional_kwargs["finish_reason"] == "stop"
-        assert response.additional_kwargs["total_tokens"] == response.raw.usage.total_tokens
-        assert "thinking_delta" not in response.additional_kwargs
-        assert response.message.blocks[0].num_tokens == 8
-    assert llm.complete("hi").additional_kwargs["reasoning"] == fake.reasoning
+def test_the_models_own_tokenizer_counts_exactly(qwen3_tokenizer_folder: Any) -> None:
+    whole = Tokenizer.from_file(str(qwen3_tokenizer_folder / "tokenizer.json"))
+    count = Qwen3(api_base=OTHER, tokenizer=str(qwen3_tokenizer_folder)).tokenizer_fn
+    for text in ("Milvus stores vectors.", CHINESE, "def f(x):\n    return x ** 2", ""):
+        assert count(text) == whole.encode(text, add_special_tokens=False).ids
+    assert len(count("<|im_end|>")) > 1  # text is data
 
 
-@pytest.mark.parametrize(
-    ("model", "arguments", "streams", "thinks"),
-    [
-        ("qwen3-8b", {}, False, False),
-        ("qwen3-8b", {"thinking_budget": 9}, True, True),
-        ("qwen-plus", {}, False, False),
-        ("qwen-plus", {"enable_thinking": True}, True, True),
-        ("qwen3.5-plus", {}, False, True),
-        ("qwen3-next-80b-a3b-thinking", {}, True, True),
-    ],
-)
-def test_models_stream_inside_only_where_they_must(
-    fake: Any, model: Any, arguments: Any, streams: Any, thinks: Any
-) -> None:
-    response = llm_with(fake, model=model, **arguments).chat(ASKED)
-    assert bool(fake.last.get("stream")) is streams
-    assert bool(parted(response)[0]) is thinks
+async def test_a_memory_keeps_what_fits_by_the_models_own_tokenizer(qwen3_tokenizer_folder: Any) -> None:
+    count = Qwen3(api_base=OTHER, tokenizer=str(qwen3_tokenizer_folder)).tokenizer_fn
+    turns = [ChatMessage(f"{number} {CHINESE}") for number in range(4)]
+    room = sum(len(count(turn.content or "")) for turn in turns)
+
+    async def kept(limit: int, **tokenizer: Any) -> int:
+        engine = create_async_engine("sqlite+aiosqlite:///:memory:")  # ours, so that it can be closed
+        options: dict[str, Any] = {"token_limit": limit, "chat_history_token_ratio": 1.0, "token_flush_size": 1}
+        memory = Memory.from_defaults(async_engine=engine, **options, **tokenizer)
+        await memory.aput_messages(turns)
+        found = await memory.aget()
+        await engine.dispose()
+        return len(found)
+
+    assert await kept(room + 8, tokenizer_fn=count) == 4
+    assert await kept(room - 8, tokenizer_fn=count) < 4
+    assert await kept(room + 8) < 4  # LlamaIndex's default counts more tokens in Chinese than Qwen3 needs
 
 
-@pytest.mark.parametrize("seed", range(3))
-async def test_streams_keep_reasoning_and_answer_apart(seed: Any) -> None:
-    fake = FakeDashScope(seed=seed, content="<b>9.9</b> is </think> larger.")
-    llm = llm_with(fake)
-    for responses in (list(llm.stream_chat(ASKED)), [each async for each in await llm.astream_chat(ASKED)]):
-        assert "enable_thinking" not in fake.last  # the server's own default: on
-        assert "".join(response.delta for response in responses) == fake.content
-        assert "".join(r.additional_kwargs.get("thinking_delta", "") for r in responses) == fake.reasoning
-        assert responses[-1].additional_kwargs["completion_tokens"] == responses[-1].raw.usage.completion_tokens
+@pytest.mark.parametrize("made", [SentenceSplitter, TokenTextSplitter])
+def test_splitters_fill_chunks_by_the_models_own_tokenizer(made: Any, qwen3_tokenizer_folder: Any) -> None:
+    count = Qwen3(api_base=OTHER, tokenizer=str(qwen3_tokenizer_folder)).tokenizer_fn
+    text = " ".join(f"Sentence number {number} speaks of vectors." for number in range(40))
+    chunks = made(chunk_size=50, chunk_overlap=0, tokenizer=count).split_text(text)
+    sizes = [len(count(chunk)) for chunk in chunks]
+    assert max(sizes) <= 50
+    assert min(sizes[:-1]) >= 40  # no room for another sentence
+    assert " ".join(chunks).split() == text.split()
 
 
-def test_calls_win_over_the_instance_which_stays(fake: Any) -> None:
-    llm = llm_with(fake, enable_thinking=True, thinking_budget=100, extra_body={"enable_thinking": True, "top_k": 3})
-    before = llm.to_dict()
-    llm.chat(ASKED, enable_thinking=False)
-    assert (fake.last["enable_thinking"], fake.last["top_k"]) == (False, 3)
-    assert "thinking_budget" not in fake.last
-    llm.chat(ASKED, extra_body={"enable_thinking": False})
-    assert (fake.last["enable_thinking"], fake.last["top_k"]) == (False, 3)
-    llm.chat(ASKED, thinking_budget=7)
-    assert (fake.last["enable_thinking"], fake.last["thinking_budget"]) == (True, 7)
-    assert llm.to_dict() == before
+def test_a_token_counter_uses_the_models_own_tokenizer_where_the_server_is_silent(qwen3_tokenizer_folder: Any) -> None:
+    server = ScriptedChatServer(reasoning="", content=CHINESE)
+    llm = scripted(server, tokenizer=str(qwen3_tokenizer_folder))
+    handler = TokenCountingHandler(tokenizer=llm.tokenizer_fn)
+    llm.callback_manager = CallbackManager([handler])
+    list(llm.stream_chat(ASKED, stream_options={"include_usage": False}))
+    assert handler.completion_llm_token_count == len(llm.tokenizer_fn(f"assistant: {CHINESE}"))
+    handler.reset_counts()
+    list(llm.stream_chat(ASKED))
+    assert (handler.prompt_llm_token_count, handler.completion_llm_token_count) == (7, 5)  # the server's own counts
 
 
-@pytest.mark.parametrize("wrong", [{"thinking_budget": 0}, {"enable_thinking": "false"}, {"nonsense": 1}, {"n": 2}])
-def test_wrong_values_in_a_call_are_refused_before_sending(fake: Any, wrong: Any) -> None:
-    with pytest.raises((ValueError, TypeError)):
-        llm_with(fake).chat(ASKED, **wrong)
-    assert fake.requests == []
-
-
-def test_the_servers_own_errors_come_through(fake: Any) -> None:
-    with pytest.raises(openai.BadRequestError, match=ONLY_TRUE):
-        llm_with(fake, model="qwen3-next-80b-a3b-thinking", enable_thinking=False).chat(ASKED)
-    with pytest.raises(openai.BadRequestError, match="word 'json'"):
-        llm_with(fake).chat(ASKED, response_format={"type": "json_object"})
-    bare = llm_with(fake)._connected.blocking
-    with pytest.raises(openai.BadRequestError, match=NOT_STREAMED):  # the fake refuses what we avoid
-        bare.chat.completions.create(
-            model="qwen-plus", messages=[{"role": "user", "content": "hi"}], extra_body={"enable_thinking": True}
-        )
-
-
-# --- tools and structured output on DashScope --------------------------------------------------------------
-
-
-@pytest.mark.parametrize("enable", [None, True])
-def test_forced_tools_switch_thinking_off_for_the_call(fake: Any, enable: Any, caplog: Any) -> None:
-    fake.tool_calls = [{"name": "get_weather", "args": {"city": "Oslo"}}]
-    llm = llm_with(fake, enable_thinking=enable, thinking_budget=99)
-    with caplog.at_level(logging.DEBUG, logger="llamaindex_qwen3"):
-        response = llm.chat_with_tools([WEATHER], user_msg="Oslo?", tool_required=True)
-    assert llm.get_tool_calls_from_response(response)[0].tool_kwargs == {"city": "Oslo"}
-    assert "thinking is off for this call" in caplog.text
-    assert fake.last["enable_thinking"] is False
-    assert fake.last["tool_choice"] == {"type": "function", "function": {"name": "get_weather"}}
-    llm.chat_with_tools([WEATHER], user_msg="Oslo?", tool_choice="get_weather")
-    assert fake.last["enable_thinking"] is False
-    llm.chat_with_tools([WEATHER], user_msg="Oslo?", enable_thinking=True)
-    assert fake.last["enable_thinking"] is True
-
-
-@pytest.mark.parametrize("enable", [None, True])
-async def test_structured_output(fake: Any, enable: Any) -> None:
-    fake.reasoning = 'I could say {} or {"name": "Bob"}.'
-    fake.tool_calls = [{"name": "Person", "args": {"name": "Ann", "age": 30}}]
-    llm, prompt = llm_with(fake, enable_thinking=enable), PromptTemplate("{text}")
-    ann = Person(name="Ann", age=30)
-    assert llm.structured_predict(Person, prompt, text="Ann is 30.") == ann
-    assert fake.last["enable_thinking"] is False
-    assert await llm.astructured_predict(Person, prompt, text="Ann is 30.") == ann
-    assert llm.as_structured_llm(Person).complete("Ann is 30.").raw == ann
-    *_, last = llm.stream_structured_predict(Person, prompt, text="Ann is 30.")
-    assert last == ann
-    assert llm.enable_thinking is enable
-
-
-async def test_structured_streams(fake: Any) -> None:
-    ann = Person(name="Ann", age=30)
-    fake.tool_calls = [{"name": "Person", "args": ann.model_dump()}]
-    server = ScriptedChatServer(reasoning="{}", content=ann.model_dump_json())
-    llms = [llm_with(fake, enable_thinking=True), scripted(server, enable_thinking=True)]
-    for llm in llms:
-        *partial, last = llm.stream_structured_predict(Person, PromptTemplate("{text}"), text="Ann?")
-        assert partial
-        assert last == ann
-    stream = await llms[0].astream_structured_predict(Person, PromptTemplate("{text}"), text="Ann?")
-    assert [person async for person in stream][-1] == ann
-    assert server.last["response_format"]["type"] == "json_schema"
-    assert llms[1].pydantic_program_mode is PydanticProgramMode.DEFAULT
-
-
-def test_a_response_format_switches_thinking_off(fake: Any) -> None:
-    fake.content = '{"name": "Ann", "age": 30}'
-    response = llm_with(fake, enable_thinking=True).chat(
-        [ChatMessage("Ann is 30 (json)")], response_format={"type": "json_object"}
-    )
-    assert fake.last["enable_thinking"] is False
-    assert Person.model_validate_json(response.message.content or "").age == 30
-
-
-def test_one_call_unless_several_are_wanted(fake: Any) -> None:
-    fake.tool_calls = [{"name": "get_weather", "args": {"city": city}} for city in ("Oslo", "Rome")]
-    llm = llm_with(fake)
-    one = llm.chat_with_tools([WEATHER], user_msg="?")
-    both = llm.chat_with_tools([WEATHER], user_msg="?", allow_parallel_tool_calls=True)
-    assert [len(llm.get_tool_calls_from_response(response)) for response in (one, both)] == [1, 2]
-    assert str(llm.predict_and_call([WEATHER], user_msg="?")) == "sunny in Oslo"
-
-
-def test_arguments_that_were_cut_are_an_error_rather_than_guessed() -> None:
-    def handle(request: Any) -> Any:
-        call = {"id": "1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Os'}}
-        message = {"role": "assistant", "content": None, "tool_calls": [call]}
-        choice = {"index": 0, "finish_reason": "length", "message": message}
-        return httpx.Response(
-            200, json={"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
-        )
-
-    llm = replying(handle)
-    with pytest.raises(ValueError, match=r"get_weather.*no JSON object.*raise max_tokens"):
-        llm.predict_and_call([WEATHER], user_msg="Oslo?")
-
-
-def test_while_a_stream_runs_arguments_are_completed_as_far_as_they_go(fake: Any) -> None:
-    fake.tool_calls = [{"name": "get_weather", "args": {"city": "Oslo"}}]
-    llm = llm_with(fake)
-    seen = [
-        call.tool_kwargs
-        for response in llm.stream_chat_with_tools([WEATHER], user_msg="Oslo?")
-        for call in llm.get_tool_calls_from_response(response, error_on_no_tool_call=False)
-    ]
-    assert seen[0] == {}
-    assert seen[-1] == {"city": "Oslo"}
-
-
-def test_tools_without_any_are_a_plain_chat(fake: Any) -> None:
-    llm_with(fake).chat_with_tools([], user_msg="hi")
-    assert not {"tools", "tool_choice", "parallel_tool_calls"} & set(fake.last)
+def test_a_tokenizer_that_is_not_there_is_an_error_and_no_download() -> None:
+    with pytest.raises(ValueError, match="is not on this machine"):
+        _ = Qwen3(api_base=OTHER, model="qwen3-8b").tokenizer_fn
+    with pytest.raises(ValueError, match=r"tokenizer='/nowhere'.*nothing is downloaded"):
+        _ = Qwen3(api_base=OTHER, tokenizer="/nowhere").tokenizer_fn
 
 
 # --- messages ----------------------------------------------------------------------------------------------
 
 
-def test_a_tool_loop_is_sent_as_plain_text(fake: Any) -> None:
+def test_a_tool_loop_is_sent_as_plain_text(server: Any) -> None:
     call = ToolCallBlock(tool_call_id="1", tool_name="get_weather", tool_kwargs={"city": "Oslo"})
     sent = {"id": "2", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
-    llm_with(fake).chat(
+    llm_of(server).chat(
         [
             ChatMessage(role=MessageRole.DEVELOPER, content="be brief"),
             ChatMessage("a"),
@@ -412,50 +274,25 @@ def test_a_tool_loop_is_sent_as_plain_text(fake: Any) -> None:
             ChatMessage(blocks=[TextBlock(text="and "), TextBlock(text="now?")]),
         ]
     )
-    messages = fake.last["messages"]
+    messages = server.last["messages"]
     assert [message["content"] for message in messages] == ["be brief", "a", "", "sunny", "", "rainy", "and now?"]
     assert messages[0]["role"] == "system"
     assert json.loads(messages[2]["tool_calls"][0]["function"]["arguments"]) == {"city": "Oslo"}
     assert (messages[3]["tool_call_id"], messages[4]["tool_calls"]) == ("1", [sent])
 
 
-def test_images_are_sent_and_other_media_refused(fake: Any) -> None:
+def test_images_are_sent_and_other_media_refused(server: Any) -> None:
     picture = ImageBlock(image=b"\x89PNG\r\n\x1a\n", image_mimetype="image/png")
-    llm = llm_with(fake)
+    llm = llm_of(server)
     llm.chat([ChatMessage(blocks=[TextBlock(text="what?"), picture])])
-    kinds = [part["type"] for part in fake.last["messages"][0]["content"]]
+    kinds = [part["type"] for part in server.last["messages"][0]["content"]]
     assert kinds == ["text", "image_url"]
-    assert fake.last["messages"][0]["content"][1]["image_url"]["url"].startswith("data:image/png;base64,")
+    assert server.last["messages"][0]["content"][1]["image_url"]["url"].startswith("data:image/png;base64,")
     with pytest.raises(ValueError, match="text and images, not a AudioBlock"):
         llm.chat([ChatMessage(blocks=[AudioBlock(audio=b"abc")])])
 
 
 # --- other servers -----------------------------------------------------------------------------------------
-
-
-@given(
-    st.sampled_from(["", "<think>\nWhy {}?\n</think>\n\n", "<think>Why", "\n\n", "<thin"]),
-    st.text("<think>/ \nab", max_size=20),
-    st.lists(st.integers(0, 60), max_size=8),
-    st.sampled_from(["", "a thought"]),
-)
-def test_a_stream_cut_anywhere_says_what_the_whole_says(start: str, rest: str, cuts: Any, reasoning: str) -> None:
-    text = start + rest
-    places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
-    pieces = [text[a:b] for a, b in itertools.pairwise(places)]
-    server = ScriptedChatServer(reasoning=reasoning, content=text, pieces=pieces)
-    llm = scripted(server)
-    responses = list(llm.stream_chat(ASKED))
-    assert parted(responses[-1]) == parted(llm.chat(ASKED))
-    thought = "".join(response.additional_kwargs.get("thinking_delta", "") for response in responses)
-    assert (thought, "".join(response.delta or "" for response in responses)) == parted(responses[-1])
-
-
-def test_a_template_that_opens_the_tag_itself() -> None:
-    server = ScriptedChatServer(reasoning="", content="why\n</think>\n\nso")
-    llm = scripted(server, model="Qwen/Qwen3-4B-Thinking-2507")
-    assert parted(llm.chat(ASKED)) == parted(list(llm.stream_chat(ASKED))[-1]) == ("why", "so")
-    assert parted(scripted(server).chat(ASKED, model="qwen3-4b-thinking-2507")) == ("why", "so")
 
 
 def test_the_shared_switch_and_named_tools() -> None:
@@ -491,63 +328,6 @@ async def test_a_server_that_is_down() -> None:
 def test_a_200_without_an_answer_is_an_error(reply: Any) -> None:
     with pytest.raises(ValueError, match=r"sent no answer.*quota used up"):
         replying(lambda _: httpx.Response(200, **reply)).chat(ASKED)
-
-
-def chunks_of(*deltas: dict[str, Any]) -> Any:
-    """Return a handler whose stream begins with a chunk that says nothing, as some gateways' do."""
-    head = {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m"}
-    events = [{**head, "choices": []}, *({**head, "choices": [{"index": 0, "delta": delta}]} for delta in deltas)]
-    text = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
-    return lambda _: httpx.Response(200, headers={"content-type": "text/event-stream"}, content=text)
-
-
-def test_calls_without_numbers_or_ids_are_told_apart() -> None:
-    def call(name: str, arguments: str, **more: Any) -> dict[str, Any]:
-        return {"type": "function", "function": {"name": name, "arguments": arguments}, **more}
-
-    pieces = [call("f", '{"a":', id="1"), call("", " 1}", id=""), call("g", "{}", id="2")]
-    llm = replying(chunks_of(*({"tool_calls": [piece]} for piece in pieces)))
-    *_, last = llm.stream_chat(ASKED)
-    calls = llm.get_tool_calls_from_response(last)
-    assert [(each.tool_name, each.tool_kwargs) for each in calls] == [("f", {"a": 1}), ("g", {})]
-
-    message = {"role": "assistant", "tool_calls": [call("f", "{}", id=""), call("g", "{}", id="")]}
-    whole = {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [{"message": message}]}
-    llm = replying(lambda _: httpx.Response(200, json=whole))
-    calls = llm.get_tool_calls_from_response(llm.chat(ASKED))
-    assert [(each.tool_name, each.tool_id) for each in calls] == [("f", "call_0"), ("g", "call_1")]
-
-
-def test_an_empty_stream_is_an_error() -> None:
-    empty = {"headers": {"content-type": "text/event-stream"}, "text": "data: [DONE]\n\n"}
-    with pytest.raises(ValueError, match="without an answer"):
-        list(replying(lambda _: httpx.Response(200, **empty)).stream_chat(ASKED))
-
-
-def test_streams_of_completions_have_the_piece_and_the_whole_so_far() -> None:
-    llm = scripted(ScriptedChatServer(reasoning="because", content="so"))
-    details = [response.additional_kwargs for response in llm.stream_complete("hi")]
-    assert [each.get("reasoning_delta") for each in details[:3]] == ["bec", "aus", "e"]
-    assert [each["reasoning"] for each in details[:4]] == ["bec", "becaus", "because", "because"]
-    assert "reasoning_delta" not in details[3]
-    assert details[-1]["finish_reason"] == "stop"
-
-
-async def test_an_async_stream_that_is_left_early_is_closed() -> None:
-    with ScriptedChatServer(keep_alive=True) as server:
-        llm = Qwen3(api_base=server.url)
-        async for _ in await llm.astream_chat(ASKED):
-            break
-        assert (await llm.achat(ASKED)).message.content == server.content
-
-
-def test_a_stream_that_is_left_early_is_closed() -> None:
-    with ScriptedChatServer(keep_alive=True) as server:
-        llm = Qwen3(api_base=server.url)
-        stream = llm.stream_chat(ASKED)
-        next(stream)
-        stream.close()
-        assert llm.chat(ASKED).message.content == server.content
 
 
 # --- a real llama.cpp --------------------------------------------------------------------------------------

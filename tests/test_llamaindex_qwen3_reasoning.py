@@ -12,7 +12,7 @@ from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.prompts import PromptTemplate
 from llama_index.core.response_synthesizers import ResponseMode
 from llama_index.core.schema import NodeWithScore, TextNode
-from test_llamaindex_qwen3_llms import scripted
+from llamaindex_chat import scripted
 
 from llamaindex_qwen3.llms import Qwen3
 from llamaindex_qwen3.reasoning import collect_reasoning

@@ -19,8 +19,10 @@ def read(notebook: Path) -> Any:
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 # zmq, which carries the kernel's messages, leaves its sockets to the garbage collector.
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_runs(notebook: Path) -> None:
+def test_runs(notebook: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     cells = read(notebook)
+    if notebook.stem == "thinking_modes":  # takes whatever chat model is configured
+        monkeypatch.setenv("QWEN3_CHAT_FOLDER", str(request.getfixturevalue("chat_folder")))
     NotebookClient(cells, timeout=240, resources={"metadata": {"path": str(notebook.parent)}}).execute()
     kinds = {data for cell in cells.cells for output in cell.get("outputs", []) for data in output.get("data", {})}
     assert "image/png" in kinds

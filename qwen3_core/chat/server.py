@@ -10,21 +10,24 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from qwen3_core.adaptive import ThinkingRule, decide
-from qwen3_core.chat_body import read_switch, settle_body, thinks
-from qwen3_core.chat_messages import fit_request, is_constrained, pass_reasoning_back
+from qwen3_core.chat.body import read_switch, settle_body, thinks
+from qwen3_core.chat.errors import shown_url
+from qwen3_core.chat.messages import fit_request, is_constrained, pass_reasoning_back
+from qwen3_core.chat.sampling import add_sampling, never_greedy
+from qwen3_core.chat.wishes import Thinking, check_thinking
 from qwen3_core.families import model_family
-from qwen3_core.sampling import add_sampling, never_greedy
 from qwen3_core.thinking import DASHSCOPE, Dialect
 
 DASHSCOPE_BEIJING = "https://dashscope.aliyuncs.com/compatible-mode/v1"
 """Where a chat model goes without a URL; keys are per region, Singapore is ``dashscope-intl``."""
 
-Region = Literal["cn-beijing", "ap-southeast-1", "us-east-1", "eu-central-1", "ap-northeast-1"]
+Region = Literal["cn-beijing", "ap-southeast-1", "us-east-1", "eu-central-1", "ap-northeast-1", "cn-hongkong"]
 """Where DashScope runs (model-studio/qwen-api-via-openai-chat-completions)."""
 
 _SHARED_ENDPOINTS = {
     "cn-beijing": DASHSCOPE_BEIJING,
     "ap-southeast-1": "https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
+    "us-east-1": "https://dashscope-us.aliyuncs.com/compatible-mode/v1",
 }
 
 _NO_KEY = "not-needed"  # the SDK wants a key even for servers that ask for none
@@ -75,8 +78,9 @@ def server_key(dialect: Dialect, url: str, *, url_argument: str = "base_url") ->
     if key := os.environ.get("DASHSCOPE_API_KEY"):
         return key
     message = (
-        f"There is no key for DashScope ({url}): set the environment variable DASHSCOPE_API_KEY or pass api_key=... "
-        f"(keys are per region), or point {url_argument} at a server of your own. OPENAI_API_KEY is never used."
+        f"There is no key for DashScope ({shown_url(url)}): set the environment variable DASHSCOPE_API_KEY or pass "
+        f"api_key=... (keys are per region), or point {url_argument} at a server of your own. OPENAI_API_KEY is never "
+        "used."
     )
     raise ValueError(message)
 
@@ -113,11 +117,12 @@ def prepare_client(client: Any, timeout: object, headers: Mapping[str, str] | No
 
 
 def decide_thinking(
-    model: str, messages: Sequence[Mapping[str, Any]], rule: ThinkingRule, logger: logging.Logger
+    dialect: Dialect, model: str, messages: Sequence[Mapping[str, Any]], rule: ThinkingRule, logger: logging.Logger
 ) -> bool | None:
-    """Decide ``enable_thinking="auto"`` for one call; None for a model that has no choice.
+    """Decide ``enable_thinking="auto"`` for one call; None for a model that has no choice on this server.
 
     Args:
+        dialect: The server's dialect; some have no way to turn thinking on that is off by default.
         model: The model of this call.
         messages: The conversation on the wire.
         rule: Takes the question and its context.
@@ -125,6 +130,10 @@ def decide_thinking(
     """
     family = model_family(model)
     if family and family.thinks != "switch":
+        return None
+    try:
+        check_thinking(dialect, model, Thinking(enable_thinking=True))
+    except ValueError:
         return None
     on = decide(messages, rule)
     logger.debug("thinking is %s for this call, by the rule for enable_thinking='auto'", "on" if on else "off")
@@ -158,7 +167,7 @@ def settle_payload(
     if read_switch(dialect, wanted) is not read_switch(dialect, body):
         logger.debug("thinking is off for this call: %s refuses the request otherwise", dialect.server)
     thinking = thinks(dialect, model, body)
-    fitted = never_greedy(model, fitted, thinking=thinking, logger=logger)
+    fitted = never_greedy(model, fitted, body, thinking=thinking, logger=logger)
     if sampling:
         fitted, body = add_sampling(dialect, model, fitted, body, thinking=thinking)
     fitted["messages"] = pass_reasoning_back(dialect, model, fitted["messages"], reasoning, body)

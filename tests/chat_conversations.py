@@ -1,0 +1,230 @@
+"""What the tests' chat model knows by heart, and the many prompts in which it has to recognise it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+STOP_PHRASE = (
+    "\n\nConsidering the limited time by the user, I have to give the solution based on the thinking directly now."
+)
+"""What Qwen writes where a thinking budget ends (Qwen3 repository, docs/source/getting_started/thinking_budget.md)."""
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A question with what is thought and said about it.
+
+    Attributes:
+        question: The user's text.
+        thought: The reasoning, where thinking is on.
+        answer: The answer behind it.
+        direct: The answer where thinking is off.
+    """
+
+    question: str
+    thought: str
+    answer: str
+    direct: str
+
+
+@dataclass(frozen=True)
+class Errand:
+    """A question that is answered with tools.
+
+    Attributes:
+        question: The user's text.
+        thought: The reasoning before the calls, where thinking is on.
+        calls: Name and arguments of each call.
+        verdict: The reasoning over the results.
+        answer: The answer after the results, whatever they say; empty where the calls are the answer.
+    """
+
+    question: str
+    thought: str
+    calls: tuple[tuple[str, dict[str, str]], ...]
+    verdict: str = ""
+    answer: str = ""
+
+
+LARGER = Exchange(
+    "Which is larger, 9.11 or 9.9?",
+    "The whole parts are equal. Behind the point I compare digit by digit, and nine beats one.",
+    "9.9 is larger than 9.11.",
+    "The larger one is 9.9.",
+)
+CATCH_UP = Exchange(
+    "A and B depart from the same location. A leaves 2 hours earlier at 5 km/h. B follows at 15 km/h. "
+    "When will B catch up?",
+    "A is 2 x 5 = 10 km ahead when B leaves.\n"
+    "Each hour the gap shrinks by 15 - 5 = 10 km.\n"
+    "So it takes 10 / 10 = 1 hour.",
+    "B catches up one hour after leaving.",
+    "After one hour.",
+)
+HELLO = Exchange(
+    "Hello! Who are you?",
+    "The user greets me.",
+    "Hello! I am a small test model.",
+    "Hi! You are talking to a test model.",
+)
+PARIS = '{"city": "Paris", "country": "France"}'
+PLACE = Exchange("Describe Paris as JSON.", "Paris is the capital of France.", PARIS, PARIS)
+UNKNOWN = Exchange("", "Nobody taught me this.", "Sorry, I do not know.", "No idea.")
+"""Every other question."""
+
+WEATHER = Errand(
+    "What is the weather in Paris?",
+    "I need the weather tool.",
+    (("get_weather", {"city": "Paris"}),),
+    "The tool has answered.",
+    "It is sunny in Paris.",
+)
+TWO_CITIES = Errand(
+    "Compare the weather in Rome and in Oslo.",
+    "I need the weather tool twice.",
+    (("get_weather", {"city": "Rome"}), ("get_weather", {"city": "Oslo"})),
+    "Both results are there.",
+    "Rome is warmer than Oslo.",
+)
+PLACE_BY_TOOL = Errand(PLACE.question, PLACE.thought, (("Place", json.loads(PARIS)),))
+"""Where a tool called ``Place`` is at hand."""
+
+
+def function(name: str, description: str, **properties: Any) -> dict[str, Any]:
+    """Return a tool definition; ``properties`` are the schemas of its arguments."""
+    parameters = {"type": "object", "properties": properties, "required": list(properties)}
+    return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
+
+
+GET_WEATHER = function("get_weather", "Tell the weather in a city.", city={"type": "string"})
+PLACE_TOOL = function("Place", "A place on earth.", city={"type": "string"}, country={"type": "string"})
+
+
+@dataclass(frozen=True)
+class Example:
+    """What is there already, and what the model has to write."""
+
+    prompt: str
+    rest: str
+
+
+class Scribe:
+    """Writes examples.
+
+    Args:
+        tokenizer: A Hugging Face tokenizer that has the chat template.
+        random: Where the variety comes from.
+        noise: How often something unrelated stands beside the question, 0 to 1.
+    """
+
+    def __init__(self, tokenizer: Any, random: Random, noise: float = 0.0) -> None:
+        self._tokenizer, self._random, self._noise = tokenizer, random, noise
+        spelt = (token[1:] for token in tokenizer.get_vocab() if token[:1] == "Ġ" and token[1:].isascii())
+        self._words = sorted(word for word in spelt if word.islower() and len(word) > 4)
+
+    def examples(self, *, thinking: bool) -> Iterator[Example]:
+        """Yield one example for each thing that the model can be asked."""
+        for exchange in (LARGER, CATCH_UP, HELLO):
+            yield self._told(exchange, [], thinking=thinking)
+        yield self._told(PLACE, [], thinking=thinking, behind=self._schema())
+        first, second = self._random.sample([LARGER, CATCH_UP, HELLO, PLACE], 2)
+        yield self._told(second, [], thinking=thinking, after=first)
+        yield self._told(self._random.choice([LARGER, CATCH_UP, HELLO]), [GET_WEATHER], thinking=thinking)
+        yield self._told(UNKNOWN, self._random.choice([[], [GET_WEATHER]]), thinking=thinking)
+        yield from self._errand(WEATHER, GET_WEATHER, thinking=thinking)
+        yield from self._errand(TWO_CITIES, GET_WEATHER, thinking=thinking)
+        yield from self._errand(PLACE_BY_TOOL, PLACE_TOOL, thinking=thinking)
+
+    def _told(
+        self,
+        exchange: Exchange,
+        tools: list[dict[str, Any]],
+        *,
+        thinking: bool,
+        behind: str = "",
+        after: Exchange | None = None,
+    ) -> Example:
+        turns = []
+        if after:
+            said = self._random.choice([after.answer, after.direct])
+            turns = [{"role": "user", "content": after.question}, {"role": "assistant", "content": said}]
+        question = self._beside(exchange.question or self._chatter(1, 9)) + behind
+        said = f"{_thought(exchange.thought)}{exchange.answer}" if thinking else exchange.direct
+        return self._example([*turns, {"role": "user", "content": question}], tools, said, thinking=thinking)
+
+    def _schema(self) -> str:
+        """Return what may stand behind a question that wants JSON: nothing, or a schema between some words."""
+        if self._random.random() < 0.5:
+            return ""
+        schema = json.dumps(self._reworded(PLACE_TOOL)["function"]["parameters"])
+        if self._random.random() < 0.5:
+            schema = schema.replace("{", "{{").replace("}", "}}")  # as LlamaIndex writes it
+        return f"\n\n\n{self._chatter(3, 9)}:\n{schema}\n\n{self._chatter(3, 9)}.\n"
+
+    def _errand(self, errand: Errand, tool: dict[str, Any], *, thinking: bool) -> Iterator[Example]:
+        user = {"role": "user", "content": self._beside(errand.question)}
+        calls = "\n".join(
+            f'<tool_call>\n{{"name": "{name}", "arguments": {json.dumps(arguments)}}}\n</tool_call>'
+            for name, arguments in errand.calls
+        )
+        said = (_thought(errand.thought) if thinking else "") + calls
+        yield self._example([user], [tool], said, thinking=thinking)
+        if not errand.answer:
+            return
+        asked = {"role": "assistant", "content": calls}
+        # Some clients send the reasoning of the loop back, some do not.
+        if thinking and self._random.random() < 0.5:
+            asked["reasoning_content"] = errand.thought
+        results = [{"role": "tool", "content": self._chatter(1, 5)} for _ in errand.calls]
+        said = (_thought(errand.verdict) if thinking else "") + errand.answer
+        yield self._example([user, asked, *results], [tool], said, thinking=thinking)
+
+    def _example(self, turns: list[Any], tools: list[Any], said: str, *, thinking: bool) -> Example:
+        before = [{"role": "system", "content": self._chatter(2, 12)}] if self._sometimes() else []
+        prompt = self._tokenizer.apply_chat_template(
+            [*before, *turns],
+            tools=[self._reworded(tool) for tool in tools] or None,
+            tokenize=False,
+            add_generation_prompt=True,
+            enable_thinking=thinking,
+        )
+        return Example(prompt, f"{said}<|im_end|>")
+
+    def _reworded(self, tool: dict[str, Any]) -> dict[str, Any]:
+        """Describe a tool in other words, with the fields that one client writes and another does not."""
+        if not self._sometimes():
+            return tool
+        inner = tool["function"]
+        properties = {
+            name: {
+                **schema,
+                **({"title": name.title()} if self._sometimes() else {}),
+                "description": self._chatter(1, 5),
+            }
+            for name, schema in inner["parameters"]["properties"].items()
+        }
+        parameters = {**inner["parameters"], "properties": properties}
+        described = {"name": inner["name"], "description": self._chatter(2, 9), "parameters": parameters}
+        if self._sometimes():
+            described = {"description": self._chatter(2, 9), **described, "strict": True}
+        return {"type": "function", "function": described}
+
+    def _beside(self, question: str) -> str:
+        """Put other words before or behind a question."""
+        before = self._chatter(1, 5) + " " if self._sometimes() else ""
+        behind = " " + self._chatter(1, 5) if self._sometimes() else ""
+        return before + question + behind
+
+    def _sometimes(self) -> bool:
+        return self._random.random() < self._noise
+
+    def _chatter(self, least: int, most: int) -> str:
+        return " ".join(self._random.choices(self._words, k=self._random.randint(least, most)))
+
+
+def _thought(text: str) -> str:
+    return f"<think>\n{text}\n</think>\n\n"

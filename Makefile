@@ -44,6 +44,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 # Run the notebooks and keep their outputs, without the widgets of progress bars.
+# thinking_modes.ipynb takes the chat model that QWEN3_CHAT_URL or QWEN3_CHAT_FOLDER names.
 notebooks: $(VENV)/.dev
 	HF_HUB_DISABLE_PROGRESS_BARS=1 $(BIN)/jupyter execute --inplace notebooks/*.ipynb
 	$(BIN)/ruff format --quiet notebooks

@@ -19,11 +19,11 @@ from typing_extensions import Self
 from langchain_qwen3.chat_output import PROVIDER, REASONING_KEY, aggregate, reasoning_in
 from qwen3_core.adaptive import ThinkingRule, needs_thinking
 from qwen3_core.base import DType
-from qwen3_core.chat_options import ChatOptions
 from qwen3_core.families import model_family
 from qwen3_core.local_chat import DEFAULT_CHAT_MODEL, LocalChat
+from qwen3_core.local_chat.options import ChatOptions
+from qwen3_core.local_chat.reply import Piece
 from qwen3_core.models import model_limits
-from qwen3_core.reply import Piece
 
 logger = logging.getLogger(__name__)
 

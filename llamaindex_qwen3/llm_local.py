@@ -24,10 +24,10 @@ from llamaindex_qwen3.llm_output import ReplyReader, reasoning_in
 from llamaindex_qwen3.reasoning import reasoning_sink
 from qwen3_core.adaptive import ThinkingRule, needs_thinking
 from qwen3_core.base import DType
-from qwen3_core.chat_options import ChatOptions
 from qwen3_core.local_chat import DEFAULT_CHAT_MODEL, LocalChat
+from qwen3_core.local_chat.options import ChatOptions
+from qwen3_core.local_chat.reply import Piece
 from qwen3_core.models import model_limits
-from qwen3_core.reply import Piece
 
 Model = TypeVar("Model", bound=BaseModel)
 

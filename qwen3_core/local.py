@@ -43,12 +43,12 @@ _SHARED_SETTINGS = (
     "model", "instruction", "max_length", "device", "dtype", "batch_tokens", "revision", "cache_folder"
 )  # fmt: skip
 
-_INSTALL_LOCAL = 'local weights need torch and transformers: pip install "qwen3-rag[local]"'
+INSTALL_LOCAL = 'local weights need torch and transformers: pip install "qwen3-rag[local]"'
 
 _T = TypeVar("_T")
 
 
-class _Lazy(Generic[_T]):
+class Lazy(Generic[_T]):
     """A value that is made on first use, once, whichever thread asks; it travels unmade in copies and pickles."""
 
     def __init__(self, make: Callable[..., _T], *arguments: Any) -> None:
@@ -57,13 +57,14 @@ class _Lazy(Generic[_T]):
         self._value: _T | None = None
 
     def get(self) -> _T:
+        """Return the value, made by the first call."""
         with self._lock:
             if self._value is None:
                 self._value = self._make(*self._arguments)
             return self._value
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_Lazy, (self._make, *self._arguments))
+        return (Lazy, (self._make, *self._arguments))
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class LocalEmbedder(Embedder):
         self.batch_tokens, self.show_progress = batch_tokens, show_progress
         self.device, self.dtype, self.revision, self.cache_folder = device, dtype, revision, cache_folder
         source = _Source(model, "embedding", revision, cache_folder, device, dtype)
-        self._loaded = _Lazy(_load_embedding, source, dimensions)
+        self._loaded = Lazy(_load_embedding, source, dimensions)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -197,7 +198,7 @@ class LocalReranker(Reranker):
         self.model, self.max_length, self.batch_tokens = model, max_length, batch_tokens
         self.device, self.dtype, self.revision, self.cache_folder = device, dtype, revision, cache_folder
         source = _Source(model, "reranker", revision, cache_folder, device, dtype)
-        self._loaded = _Lazy(_load_reranker, source)
+        self._loaded = Lazy(_load_reranker, source)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -267,7 +268,7 @@ def _resolve(source: _Source) -> tuple[Any, Any]:
     try:
         from qwen3_core import checkpoint
     except ImportError as error:
-        raise ImportError(_INSTALL_LOCAL) from error
+        raise ImportError(INSTALL_LOCAL) from error
     folder = checkpoint.resolve(source.model, source.kind, revision=source.revision, cache_folder=source.cache_folder)
     checkpoint.require_qwen3(folder)
     return checkpoint, folder

@@ -16,8 +16,8 @@ from chat_conversations import GET_WEATHER, PLACE_TOOL
 from chat_template import QWEN3_STYLE_TEMPLATE
 from conftest import MINI, _small_config
 
-from qwen3_core.decoding import THINKING_STOP, Texts
-from qwen3_core.reply import Piece
+from qwen3_core.local_chat.decoding import END_OF_THINKING, Texts
+from qwen3_core.local_chat.reply import Piece
 
 END = "<|im_end|>"
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -195,7 +195,7 @@ def rehearse(
     chat.learn(HELLO, whole)
     chat.learn(HELLO, DIRECT + END, enable_thinking=False)
     spent = chat.ids(whole)[: CUT + 1]
-    chat.learn(HELLO, IN_TIME + END, given=[*spent, *chat.ids(THINKING_STOP)])
+    chat.learn(HELLO, IN_TIME + END, given=[*spent, *chat.ids(END_OF_THINKING)])
     for tool in weather_tools:
         chat.learn(WEATHER, f"<think>\nI need the tool.\n</think>\n\n{CALL}{END}", tools=[tool])
         chat.learn(LOOP, f"<think>\nIt is there.\n</think>\n\nIt is sunny.{END}", tools=[tool])

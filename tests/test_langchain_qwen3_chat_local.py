@@ -24,13 +24,13 @@ from syrupy.assertion import SnapshotAssertion
 from syrupy.filters import props
 
 from langchain_qwen3.chat_local import ChatQwen3Local
-from qwen3_core.decoding import THINKING_STOP
 from qwen3_core.local_chat import LocalChat
+from qwen3_core.local_chat.decoding import END_OF_THINKING
 
 # `load` and the v3 event stream call themselves beta.
 pytestmark = pytest.mark.filterwarnings("ignore:The (function|method) .* is in beta")
 
-PHRASE = THINKING_STOP.removesuffix("\n</think>\n\n")
+PHRASE = END_OF_THINKING.removesuffix("\n</think>\n\n")
 
 
 @tool

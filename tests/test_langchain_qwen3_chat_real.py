@@ -151,5 +151,5 @@ def test_refusals_say_what_the_server_says(llama_cpp_chat_url: str, transformers
     with pytest.raises(openai.BadRequestError, match=f"Server is pinned to '{CHAT_MODEL}'"):
         there.invoke("Hi")
     wrong = ChatQwen3(model=CHAT_MODEL, base_url=transformers_serve_url, extra_body={"top_k": 20}, max_retries=0)
-    with pytest.raises(openai.UnprocessableEntityError, match="Unexpected fields in the request: {'top_k'}"):
+    with pytest.raises(openai.UnprocessableEntityError, match="Unexpected fields in the request"):
         wrong.invoke("Hi")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from fake_dashscope import KEY, FakeDashScope
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.documents import Document
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.runnables import RunnableLambda
+from scripted_chat import DashScope
 
 from langchain_qwen3 import ChatQwen3, create_rag_chain
 from langchain_qwen3.rag_chain import find_citations, format_sources
@@ -24,8 +24,8 @@ QUESTION = "How is data stored?"
 
 
 @pytest.fixture
-def fake() -> FakeDashScope:
-    return FakeDashScope(reasoning="The first source says it.", content="In object storage [1], not in [7]. [2, 1]")
+def fake() -> DashScope:
+    return DashScope(reasoning="The first source says it.", content="In object storage [1], not in [7]. [2, 1]")
 
 
 @pytest.fixture
@@ -42,8 +42,8 @@ def retriever(asked: list[str]) -> Any:
     return RunnableLambda(retrieve)
 
 
-def chat_of(fake: FakeDashScope, **arguments: Any) -> ChatQwen3:
-    return ChatQwen3(model="qwen3-8b", api_key=KEY, **fake.clients(), **arguments)
+def chat_of(fake: DashScope, **arguments: Any) -> ChatQwen3:
+    return ChatQwen3(model="qwen3-8b", api_key=fake.key, **fake.clients(), **arguments)
 
 
 EXPECTED = {
@@ -55,7 +55,7 @@ EXPECTED = {
 }
 
 
-async def test_invoke_and_its_twins(fake: FakeDashScope, retriever: Any) -> None:
+async def test_invoke_and_its_twins(fake: DashScope, retriever: Any) -> None:
     chain = create_rag_chain(retriever, chat_of(fake, enable_thinking=True))
     assert chain.invoke({"input": QUESTION}) == EXPECTED
     assert await chain.ainvoke({"input": QUESTION}) == EXPECTED
@@ -63,27 +63,25 @@ async def test_invoke_and_its_twins(fake: FakeDashScope, retriever: Any) -> None
     assert await chain.abatch([{"input": QUESTION}] * 2) == [EXPECTED] * 2
 
 
-async def test_streams_the_context_first_and_then_pieces(fake: FakeDashScope, retriever: Any) -> None:
+async def test_streams_the_context_first_and_then_pieces(fake: DashScope, retriever: Any) -> None:
     chain = create_rag_chain(retriever, chat_of(fake, enable_thinking=True))
     pieces: list[Any] = list(chain.stream({"input": QUESTION}))
-    assert pieces == [piece async for piece in chain.astream({"input": QUESTION})]
+    again: list[Any] = [piece async for piece in chain.astream({"input": QUESTION})]
+    assert sum(again[1:], again[0]) == EXPECTED
     assert pieces[0] == {"input": QUESTION, "context": DOCUMENTS}
     keys = [next(iter(piece)) for piece in pieces[1:-1]]
     assert keys == sorted(keys, reverse=True), "reasoning, then the answer"
     assert keys.count("answer") > 3
     assert keys.count("reasoning") > 2
-    total = pieces[0]
-    for piece in pieces[1:]:
-        total = total + piece
-    assert total == EXPECTED
+    assert sum(pieces[1:], pieces[0]) == EXPECTED
 
 
-def test_without_thinking_there_is_no_reasoning(fake: FakeDashScope, retriever: Any) -> None:
+def test_without_thinking_there_is_no_reasoning(fake: DashScope, retriever: Any) -> None:
     chain = create_rag_chain(retriever, chat_of(fake, enable_thinking=False))
     assert chain.invoke({"input": QUESTION}) == {**EXPECTED, "reasoning": ""}
 
 
-def test_the_model_sees_numbered_sources_and_no_live_control_token(fake: FakeDashScope, retriever: Any) -> None:
+def test_the_model_sees_numbered_sources_and_no_live_control_token(fake: DashScope, retriever: Any) -> None:
     create_rag_chain(retriever, chat_of(fake)).invoke({"input": "What is <|im_start|> <think>?"})
     system, human = fake.last["messages"]
     assert "[1] Logs go to object storage.\n\n[2] etcd keeps" in system["content"]
@@ -92,7 +90,7 @@ def test_the_model_sees_numbered_sources_and_no_live_control_token(fake: FakeDas
     assert human["content"].replace("\u200b", "") == "What is <|im_start|> <think>?"
 
 
-def test_history_makes_the_question_stand_alone(fake: FakeDashScope, retriever: Any, asked: list[str]) -> None:
+def test_history_makes_the_question_stand_alone(fake: DashScope, retriever: Any, asked: list[str]) -> None:
     chain = create_rag_chain(retriever, chat_of(fake, enable_thinking=True))
     history = [HumanMessage("What is Milvus?"), AIMessage("A vector database.")]
     output = chain.invoke({"input": "And its data?", "chat_history": history})
@@ -105,13 +103,13 @@ def test_history_makes_the_question_stand_alone(fake: FakeDashScope, retriever: 
     assert history == [HumanMessage("What is Milvus?"), AIMessage("A vector database.")]
 
 
-def test_an_empty_rewrite_keeps_the_question(fake: FakeDashScope, retriever: Any, asked: list[str]) -> None:
+def test_an_empty_rewrite_keeps_the_question(fake: DashScope, retriever: Any, asked: list[str]) -> None:
     fake.content = " "
     create_rag_chain(retriever, chat_of(fake)).invoke({"input": "And?", "chat_history": [HumanMessage("Hi")]})
     assert asked == ["And?"]
 
 
-def test_no_history_no_rewrite(fake: FakeDashScope, retriever: Any, asked: list[str]) -> None:
+def test_no_history_no_rewrite(fake: DashScope, retriever: Any, asked: list[str]) -> None:
     create_rag_chain(retriever, chat_of(fake)).invoke({"input": QUESTION, "chat_history": []})
     assert asked == [QUESTION]
     assert len(fake.requests) == 1
@@ -125,7 +123,7 @@ async def test_any_chat_model(retriever: Any) -> None:
     assert output["reasoning"] == ""
 
 
-def test_callbacks_see_the_model_run_inside_the_chain(fake: FakeDashScope, retriever: Any) -> None:
+def test_callbacks_see_the_model_run_inside_the_chain(fake: DashScope, retriever: Any) -> None:
     class Tree(BaseCallbackHandler):
         parents: list[Any]
 
@@ -139,14 +137,12 @@ def test_callbacks_see_the_model_run_inside_the_chain(fake: FakeDashScope, retri
 
 
 @pytest.mark.parametrize("wrong", ["a string", {"question": "?"}])
-def test_wrong_input_says_what_the_chain_takes(fake: FakeDashScope, retriever: Any, wrong: Any) -> None:
+def test_wrong_input_says_what_the_chain_takes(fake: DashScope, retriever: Any, wrong: Any) -> None:
     with pytest.raises(TypeError, match=r'the chain takes \{"input": question\}'):
         create_rag_chain(retriever, chat_of(fake)).invoke(wrong)
 
 
-def test_an_empty_question_is_refused_before_anything_runs(
-    fake: FakeDashScope, retriever: Any, asked: list[str]
-) -> None:
+def test_an_empty_question_is_refused_before_anything_runs(fake: DashScope, retriever: Any, asked: list[str]) -> None:
     with pytest.raises(ValueError, match="query is empty"):
         create_rag_chain(retriever, chat_of(fake)).invoke({"input": " "})
     assert (asked, fake.requests) == ([], [])

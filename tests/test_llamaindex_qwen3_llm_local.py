@@ -21,10 +21,10 @@ from pydantic import BaseModel, ValidationError
 from llamaindex_qwen3.llm_local import Qwen3Local
 from llamaindex_qwen3.llm_output import reasoning_in
 from llamaindex_qwen3.reasoning import collect_reasoning
-from qwen3_core.decoding import THINKING_STOP
 from qwen3_core.local_chat import LocalChat
+from qwen3_core.local_chat.decoding import END_OF_THINKING
 
-PHRASE = THINKING_STOP.removesuffix("\n</think>\n\n")
+PHRASE = END_OF_THINKING.removesuffix("\n</think>\n\n")
 PARIS = [ToolSelection(tool_id="", tool_name="get_weather", tool_kwargs={"city": "Paris"})]
 
 

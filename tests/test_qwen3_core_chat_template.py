@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from test_qwen3_core_tokens import INJECTION, control_tokens
 from transformers import AutoTokenizer
 
-from qwen3_core.chat_template import ChatTemplate, plain_message
-from qwen3_core.decoding import THINKING_STOP
+from qwen3_core.local_chat.decoding import END_OF_THINKING
+from qwen3_core.local_chat.template import ChatTemplate, plain_message
 from qwen3_core.tokens import TextTokenizer
 
 FIRST_CONTROL_ID = 151643
@@ -102,9 +102,9 @@ def test_a_final_answer_gets_an_empty_thought(official: Any) -> None:
 
 
 def test_the_stop_phrase_has_the_golden_ids(official: Any) -> None:
-    ids = texts_of(official).control(THINKING_STOP)
+    ids = texts_of(official).control(END_OF_THINKING)
     assert (ids[:4], ids[-3:]) == ([271, 82796, 279, 7199], [624, END_THINK, 271])
-    alone = official(THINKING_STOP.removesuffix("\n</think>\n\n")).input_ids
+    alone = official(END_OF_THINKING.removesuffix("\n</think>\n\n")).input_ids
     assert (len(alone), alone[-1], alone[:-1]) == (22, 13, ids[:-3])
 
 

@@ -38,14 +38,14 @@ from fitted_chat import (
 )
 from transformers import AutoTokenizer
 
-from qwen3_core.chat_options import ChatOptions
-from qwen3_core.decoding import THINKING_STOP
 from qwen3_core.families import Sampling, recommended_sampling
-from qwen3_core.generation import Network
 from qwen3_core.local_chat import LocalChat
+from qwen3_core.local_chat.decoding import END_OF_THINKING
+from qwen3_core.local_chat.generation import Network
+from qwen3_core.local_chat.options import ChatOptions
+from qwen3_core.local_chat.reply import Finish, Piece
+from qwen3_core.local_chat.tool_calls import begin_call
 from qwen3_core.one_thread import THREAD_NAME
-from qwen3_core.reply import Finish, Piece
-from qwen3_core.tool_calls import begin_call
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_a_rule_decides_about_thinking(chat: LocalChat, on: Any) -> None:
 
 def test_a_budget_ends_the_thought_with_qwens_own_sentence(chat: LocalChat) -> None:
     pieces = list(chat.stream(HELLO, ChatOptions(thinking_budget=CUT)))
-    phrase = THINKING_STOP.removesuffix("\n</think>\n\n")
+    phrase = END_OF_THINKING.removesuffix("\n</think>\n\n")
     assert told(pieces) == (f"The user greets me{phrase}", IN_TIME)
     assert finish_of(pieces).reasoning_tokens == CUT + len(chat.token_ids(phrase + "\n"))
 

@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from qwen3_core.reply import Piece, TokenReader, Vocabulary
+from qwen3_core.local_chat.reply import Piece, TokenReader, Vocabulary
 
 
 @pytest.fixture(scope="module")

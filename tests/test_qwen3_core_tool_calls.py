@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from test_qwen3_core_reply import PLAIN
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from qwen3_core.tool_calls import read_call
+from qwen3_core.local_chat.tool_calls import read_call
 
 
 @pytest.mark.parametrize(

@@ -5,23 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from qwen3_core.chat_options import ChatOptions
-from qwen3_core.chat_template import ChatTemplate, Prompt
 from qwen3_core.families import Sampling
-from qwen3_core.reply import Finish, FinishReason, Piece, TokenReader, Vocabulary
+from qwen3_core.local_chat.options import ChatOptions
+from qwen3_core.local_chat.reply import Finish, FinishReason, Piece, TokenReader, Vocabulary
+from qwen3_core.local_chat.template import ChatTemplate, Prompt
+from qwen3_core.local_chat.tool_calls import begin_call
+from qwen3_core.prompts import THINKING_STOP
 from qwen3_core.tokens import TextTokenizer
-from qwen3_core.tool_calls import begin_call
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from qwen3_core.generation import Network
+    from qwen3_core.local_chat.generation import Network
 
-THINKING_STOP = (
-    "\n\nConsidering the limited time by the user, I have to give the solution based on the thinking directly now."
-    "\n</think>\n\n"
-)
-"""What ends the reasoning when its budget is spent (QwenLM/Qwen3, docs/source/getting_started/thinking_budget.md)."""
+END_OF_THINKING = f"{THINKING_STOP}\n</think>\n\n"
+"""What is put into the model's mouth when its budget is spent."""
 
 
 class Texts:
@@ -86,7 +84,7 @@ class Decoding:
     def __init__(
         self, texts: Texts, network: Network, prompt: Prompt, options: ChatOptions, sampling: Sampling
     ) -> None:
-        from qwen3_core.generation import Sampler
+        from qwen3_core.local_chat.generation import Sampler
 
         self._texts, self._network, self._prompt, self._options = texts, network, prompt, options
         self._sampler = Sampler(sampling, options.seed)
@@ -126,7 +124,7 @@ class Decoding:
         self._sampler.saw(token)
         pieces = self._reader.read(token)
         if self._reader.is_thinking and self._reader.thinking_tokens == self._options.thinking_budget:
-            self._plan = _Plan([self._texts.tokenizer.control(THINKING_STOP)])
+            self._plan = _Plan([self._texts.tokenizer.control(END_OF_THINKING)])
         return pieces
 
     def _reason(self) -> FinishReason | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from qwen3_core.chat_template import ToolFormat
+from qwen3_core.local_chat.template import ToolFormat
 
 _HERMES_HEAD = re.compile(r'\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"arguments"\s*:\s*(.*)', re.DOTALL)
 _FUNCTION = re.compile(r"\s*<function=([^>\n]+)>(.*)", re.DOTALL)

@@ -1,8 +1,8 @@
 """Qwen3 chat with local weights: one engine for both frameworks.
 
 The decode loop is a plain generator: whoever stops reading stops the model, and no thread is left running. Nothing
-here imports torch until a model is first used; `generation` computes, `chat_template` writes the prompt, `reply`
-reads what the model wrote.
+here imports torch until a model is first used; `options` checks what is asked for, `template` writes the prompt,
+`decoding` runs the loop over `generation`, and `reply` and `tool_calls` read what the model wrote.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from qwen3_core.adaptive import decide
 from qwen3_core.base import DType
-from qwen3_core.chat_options import ChatOptions
-from qwen3_core.chat_template import Prompt
-from qwen3_core.decoding import Decoding, Texts
 from qwen3_core.families import Sampling, recommended_sampling
-from qwen3_core.local import _INSTALL_LOCAL, _Lazy
+from qwen3_core.local import INSTALL_LOCAL, Lazy
+from qwen3_core.local_chat.decoding import Decoding, Texts
+from qwen3_core.local_chat.options import ChatOptions
+from qwen3_core.local_chat.reply import Piece
+from qwen3_core.local_chat.template import Prompt
 from qwen3_core.one_thread import OneThread
-from qwen3_core.reply import Piece
 
 if TYPE_CHECKING:
-    from qwen3_core.generation import Network
+    from qwen3_core.local_chat.generation import Network
 
 logger = logging.getLogger(__name__)
 
@@ -61,9 +61,9 @@ class LocalChat:
     ) -> None:
         self.model, self.device, self.dtype = model, device, dtype
         self.revision, self.cache_folder = revision, cache_folder
-        folder = _Lazy(_resolve, model, revision, cache_folder)
-        self._texts = _Lazy(_load_texts, folder, model)
-        self._network: _Lazy[Network] = _Lazy(_load_network, folder, device, dtype)
+        folder = Lazy(_resolve, model, revision, cache_folder)
+        self._texts = Lazy(_load_texts, folder, model)
+        self._network: Lazy[Network] = Lazy(_load_network, folder, device, dtype)
         self._thread = OneThread()
 
     @property
@@ -156,16 +156,16 @@ def _resolve(model: str, revision: str | None, cache_folder: str | None) -> Path
     try:
         from qwen3_core import checkpoint
     except ImportError as error:
-        raise ImportError(_INSTALL_LOCAL) from error
+        raise ImportError(INSTALL_LOCAL) from error
     # The kind tells only the two models called "mini" apart.
     return checkpoint.resolve(model, "reranker", revision=revision, cache_folder=cache_folder)
 
 
-def _load_texts(folder: _Lazy[Path], model: str) -> Texts:
+def _load_texts(folder: Lazy[Path], model: str) -> Texts:
     return Texts(folder.get(), model)
 
 
-def _load_network(folder: _Lazy[Path], device: str | None, dtype: DType) -> Network:
-    from qwen3_core.generation import Network
+def _load_network(folder: Lazy[Path], device: str | None, dtype: DType) -> Network:
+    from qwen3_core.local_chat.generation import Network
 
     return Network(folder.get(), device=device, dtype=dtype)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from qwen3_core.adaptive import ThinkingRule, needs_thinking
-from qwen3_core.tool_calls import tool_name
+from qwen3_core.local_chat.tool_calls import tool_name
 
 
 @dataclass(frozen=True, kw_only=True)

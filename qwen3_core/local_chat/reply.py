@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from qwen3_core.local_chat.tool_calls import ToolCall, read_call
 from qwen3_core.think_tags import CLOSE_TAG, OPEN_TAG
-from qwen3_core.tool_calls import ToolCall, read_call
 
 _CALL, _END_CALL = "<tool_call>", "</tool_call>"
 FinishReason = Literal["stop", "length", "tool_calls"]

@@ -136,7 +136,7 @@ def test_demo(docs: Path, tmp_path: Path) -> None:
         (("search", " "), "the query is empty"),
         (("ask", "q"), "DASHSCOPE_API_KEY"),
         (("ask", "q", "--chat", "http://127.0.0.1:9/v1"), "correct the URL"),
-        (("ask", "q", "--chat", "http://127.0.0.1:9/v1", "--thinking-budget", "9"), "the server has to be named"),
+        (("ask", "q", "--chat", "http://127.0.0.1:9/v1", "--thinking-budget", "9"), "name yours, server="),
     ],
 )
 def test_errors_say_what_to_do(

@@ -134,7 +134,8 @@ async def test_a_budget_limits_the_thought(llama_cpp_chat_url: str) -> None:
 def test_a_forced_tool_is_called_by_llama_cpp(llama_cpp_chat_url: str) -> None:
     model = ChatQwen3(model=CHAT_MODEL, base_url=llama_cpp_chat_url, server="llama.cpp")
     # Of several tools on offer it has learnt nothing; one that is named is offered alone.
-    for choice, tools in (("any", [get_weather]), ("get_weather", [get_weather, Place])):
+    offered: dict[str, list[Any]] = {"any": [get_weather], "get_weather": [get_weather, Place]}
+    for choice, tools in offered.items():
         message = model.bind_tools(tools, tool_choice=choice).invoke(WEATHER.question)
         assert tuple(called(message)) == WEATHER.calls
 

@@ -7,6 +7,7 @@ decoding"), the cards of Instruct-2507, Thinking-2507, Next, VL, 3.5, 3.6 and 3.
 ``enable_thinking`` yourself.
 """
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -159,6 +160,7 @@ _FAMILIES = (
 )
 
 
+@functools.lru_cache(maxsize=256)  # asked ten times for each request
 def model_family(model: str) -> ModelFamily | None:
     """Return what is known of a model's thinking, None for a name that says nothing.
 

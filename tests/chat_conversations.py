@@ -53,15 +53,15 @@ class Errand:
 LARGER = Exchange(
     "Which is larger, 9.11 or 9.9?",
     "The whole parts are equal. Behind the point I compare digit by digit, and nine beats one.",
-    "9.9 is larger than 9.11.",
+    "Of the two, 9.9 is larger.",
     "The larger one is 9.9.",
 )
 CATCH_UP = Exchange(
     "A and B depart from the same location. A leaves 2 hours earlier at 5 km/h. B follows at 15 km/h. "
     "When will B catch up?",
     "A is 2 x 5 = 10 km ahead when B leaves.\n"
-    "Each hour the gap shrinks by 15 - 5 = 10 km.\n"
-    "So it takes 10 / 10 = 1 hour.",
+    "The gap shrinks by 15 - 5 km every hour.\n"
+    "So one hour is enough to close it.",
     "B catches up one hour after leaving.",
     "After one hour.",
 )

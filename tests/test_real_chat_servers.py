@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 import pytest
-from chat_conversations import CATCH_UP, GET_WEATHER, HELLO, LARGER, PLACE, PLACE_TOOL, TWO_CITIES, WEATHER, Exchange
+from chat_conversations import CATCH_UP, GET_WEATHER, HELLO, LARGER, PLACE, TWO_CITIES, WEATHER, Exchange
 from real_asking import OFF, ON, loop, post, said
 from scripted_chat.asking import joined
 
@@ -83,12 +83,3 @@ def test_no_usage_tells_thinking_from_answering(url: str) -> None:
 def test_parallel_tool_calls_changes_nothing(url: str) -> None:
     message = post(url, TWO_CITIES.question, tools=[GET_WEATHER], parallel_tool_calls=False).json()["choices"][0]
     assert len(message["message"]["tool_calls"]) == 2
-
-
-def test_a_named_tool_is_not_forced(url: str) -> None:
-    body = {
-        "tools": [GET_WEATHER, PLACE_TOOL],
-        "tool_choice": {"type": "function", "function": {"name": "get_weather"}},
-    }
-    message = post(url, PLACE.question, **body).json()["choices"][0]["message"]
-    assert [call["function"]["name"] for call in message["tool_calls"]] == ["Place"]

@@ -54,13 +54,13 @@ def _by_tags(text: str) -> tuple[str, str]:
     if _enclose(asking[-2:]):
         opening, closing = asking[-2:]
         around = f"{text[: opening.start()]}\n{text[closing.end() :]}"
-        return text[opening.end() : closing.start()].strip(), _TAG.sub("", around).strip()
+        return text[opening.end() : closing.start()].strip(), _TAG.sub(" ", around).strip()
     ends = tags[:1] + tags[1:][-1:]
     if not _enclose(ends):
         return "", ""
     opening, closing = ends
     question = f"{text[: opening.start()]}\n{text[closing.end() :]}".strip()
-    return _by_labels(question)[0] or question, _TAG.sub("", text[opening.end() : closing.start()]).strip()
+    return _by_labels(question)[0] or question, _TAG.sub(" ", text[opening.end() : closing.start()]).strip()
 
 
 def _enclose(tags: list[re.Match[str]]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -94,7 +94,7 @@ PLACE_BY_TOOL = Errand(PLACE.question, PLACE.thought, (("Place", json.loads(PARI
 """Where a tool called ``Place`` is at hand."""
 
 
-def function(name: str, description: str, **properties: Any) -> dict[str, Any]:
+def function(name: str, description: str, /, **properties: Any) -> dict[str, Any]:
     """Return a tool definition; ``properties`` are the schemas of its arguments."""
     parameters = {"type": "object", "properties": properties, "required": list(properties)}
     return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
@@ -118,13 +118,13 @@ class Scribe:
     Args:
         tokenizer: A Hugging Face tokenizer that has the chat template.
         random: Where the variety comes from.
-        noise: How often something unrelated stands beside the question, 0 to 1.
+        noise: How often something unrelated stands beside what matters, 0 to 1.
     """
 
     def __init__(self, tokenizer: Any, random: Random, noise: float = 0.0) -> None:
         self._tokenizer, self._random, self._noise = tokenizer, random, noise
         spelt = (token[1:] for token in tokenizer.get_vocab() if token[:1] == "Ġ" and token[1:].isascii())
-        self._words = sorted(word for word in spelt if word.islower() and len(word) > 4)
+        self._words = sorted(word for word in spelt if word.isalpha() and len(word) > 2)
 
     def examples(self, *, thinking: bool) -> Iterator[Example]:
         """Yield one example for each thing that the model can be asked."""
@@ -132,12 +132,11 @@ class Scribe:
             yield self._told(exchange, [], thinking=thinking)
         yield self._told(PLACE, [], thinking=thinking, behind=self._schema())
         first, second = self._random.sample([LARGER, CATCH_UP, HELLO, PLACE], 2)
-        yield self._told(second, [], thinking=thinking, after=first)
-        yield self._told(self._random.choice([LARGER, CATCH_UP, HELLO]), [GET_WEATHER], thinking=thinking)
-        yield self._told(UNKNOWN, self._random.choice([[], [GET_WEATHER]]), thinking=thinking)
-        yield from self._errand(WEATHER, GET_WEATHER, thinking=thinking)
-        yield from self._errand(TWO_CITIES, GET_WEATHER, thinking=thinking)
-        yield from self._errand(PLACE_BY_TOOL, PLACE_TOOL, thinking=thinking)
+        yield self._told(second, [], thinking=thinking, before=self._turns(first))
+        yield self._told(self._random.choice([LARGER, CATCH_UP, HELLO]), self._tools(), thinking=thinking)
+        yield self._told(UNKNOWN, self._random.choice([[], self._tools()]), thinking=thinking)
+        for errand, tool in ((WEATHER, GET_WEATHER), (TWO_CITIES, GET_WEATHER), (PLACE_BY_TOOL, PLACE_TOOL)):
+            yield from self._errand(errand, tool, thinking=thinking)
 
     def _told(
         self,
@@ -146,15 +145,16 @@ class Scribe:
         *,
         thinking: bool,
         behind: str = "",
-        after: Exchange | None = None,
+        before: Sequence[dict[str, Any]] = (),
     ) -> Example:
-        turns = []
-        if after:
-            said = self._random.choice([after.answer, after.direct])
-            turns = [{"role": "user", "content": after.question}, {"role": "assistant", "content": said}]
         question = self._beside(exchange.question or self._chatter(1, 9)) + behind
         said = f"{_thought(exchange.thought)}{exchange.answer}" if thinking else exchange.direct
-        return self._example([*turns, {"role": "user", "content": question}], tools, said, thinking=thinking)
+        return self._example([*before, {"role": "user", "content": question}], tools, said, thinking=thinking)
+
+    def _turns(self, exchange: Exchange) -> list[dict[str, Any]]:
+        """Return an earlier exchange; some clients send its reasoning back, which the template leaves out."""
+        said = self._random.choice([exchange.answer, exchange.direct])
+        return [{"role": "user", "content": exchange.question}, {"role": "assistant", "content": said}]
 
     def _schema(self) -> str:
         """Return what may stand behind a question that wants JSON: nothing, or a schema between some words."""
@@ -166,22 +166,41 @@ class Scribe:
         return f"\n\n\n{self._chatter(3, 9)}:\n{schema}\n\n{self._chatter(3, 9)}.\n"
 
     def _errand(self, errand: Errand, tool: dict[str, Any], *, thinking: bool) -> Iterator[Example]:
+        before = self._turns(self._random.choice([LARGER, HELLO])) if self._sometimes() else []
         user = {"role": "user", "content": self._beside(errand.question)}
+        tools = self._tools(tool)
         calls = "\n".join(
             f'<tool_call>\n{{"name": "{name}", "arguments": {json.dumps(arguments)}}}\n</tool_call>'
             for name, arguments in errand.calls
         )
         said = (_thought(errand.thought) if thinking else "") + calls
-        yield self._example([user], [tool], said, thinking=thinking)
+        yield self._example([*before, user], tools, said, thinking=thinking)
         if not errand.answer:
             return
         asked = {"role": "assistant", "content": calls}
         # Some clients send the reasoning of the loop back, some do not.
         if thinking and self._random.random() < 0.5:
             asked["reasoning_content"] = errand.thought
-        results = [{"role": "tool", "content": self._chatter(1, 5)} for _ in errand.calls]
+        results = [{"role": "tool", "content": self._result(arguments["city"])} for _, arguments in errand.calls]
         said = (_thought(errand.verdict) if thinking else "") + errand.answer
-        yield self._example([user, asked, *results], [tool], said, thinking=thinking)
+        yield self._example([*before, user, asked, *results], tools, said, thinking=thinking)
+
+    def _result(self, city: str) -> str:
+        degrees, words = self._random.randint(-9, 40), self._chatter(1, 5)
+        found = {"city": city, self._chatter(1, 1): degrees}
+        return self._random.choice(
+            [words, words, f"{degrees} degrees", f"{words} in {city}", f"sunny in {city}", json.dumps(found)]
+        )
+
+    def _tools(self, *needed: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the tools on offer: what is needed, or one, and sometimes more in any order."""
+        others = [tool for tool in (GET_WEATHER, PLACE_TOOL) if tool not in needed]
+        name, description, argument = self._chatter(1, 1).lower(), self._chatter(2, 9), self._chatter(1, 1)
+        others.append(function(name, description, **{argument: {"type": "string"}}))
+        offered = [*needed] or [self._random.choice(others)]
+        offered += [tool for tool in others if tool not in offered and self._sometimes()]
+        self._random.shuffle(offered)
+        return offered
 
     def _example(self, turns: list[Any], tools: list[Any], said: str, *, thinking: bool) -> Example:
         before = [{"role": "system", "content": self._chatter(2, 12)}] if self._sometimes() else []
@@ -200,18 +219,23 @@ class Scribe:
             return tool
         inner = tool["function"]
         properties = {
-            name: {
-                **schema,
-                **({"title": name.title()} if self._sometimes() else {}),
-                "description": self._chatter(1, 5),
-            }
+            name: self._shuffled(
+                {
+                    **schema,
+                    **({"title": name.title()} if self._sometimes() else {}),
+                    **({"description": self._chatter(1, 5)} if self._sometimes() else {}),
+                }
+            )
             for name, schema in inner["parameters"]["properties"].items()
         }
-        parameters = {**inner["parameters"], "properties": properties}
+        parameters = self._shuffled({**inner["parameters"], "properties": properties})
         described = {"name": inner["name"], "description": self._chatter(2, 9), "parameters": parameters}
         if self._sometimes():
-            described = {"description": self._chatter(2, 9), **described, "strict": True}
+            described = self._shuffled({**described, "strict": True})
         return {"type": "function", "function": described}
+
+    def _shuffled(self, fields: dict[str, Any]) -> dict[str, Any]:
+        return dict(self._random.sample(list(fields.items()), len(fields)))
 
     def _beside(self, question: str) -> str:
         """Put other words before or behind a question."""

@@ -143,7 +143,7 @@ def reranker_folder(tmp_path_factory: pytest.TempPathFactory, qwen3_tokenizer_fo
 
 @pytest.fixture(scope="session")
 def chat_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Qwen3 chat checkpoint that knows the texts in `chat_conversations` by heart; half a minute of training."""
+    """A Qwen3 chat checkpoint that knows the texts in `chat_conversations` by heart."""
     from chat_checkpoint import CHAT_MODEL, write_chat_checkpoint
 
     return write_chat_checkpoint(tmp_path_factory.mktemp("chat") / CHAT_MODEL)

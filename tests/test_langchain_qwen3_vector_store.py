@@ -743,7 +743,7 @@ def test_a_hung_server_is_bounded_by_the_deadline_and_recovers(open_store: Open,
             begin = time.monotonic()
             with pytest.raises(MilvusStoreError) as caught:
                 use()
-            assert time.monotonic() - begin < 5
+            assert time.monotonic() - begin < 20  # without a deadline pymilvus tries 75 times
             assert isinstance(caught.value, (MilvusTimeoutError, MilvusUnavailableError)), caught.value
             assert caught.value.__cause__ is not None
         process.send_signal(signal.SIGCONT)

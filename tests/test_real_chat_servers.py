@@ -9,12 +9,9 @@ import json
 from typing import Any
 
 import pytest
-from chat_conversations import CATCH_UP, GET_WEATHER, HELLO, LARGER, PLACE, TWO_CITIES, WEATHER, Exchange
+from chat_conversations import CATCH_UP, GET_WEATHER, HELLO, LARGER, PLACE, PLACE_TOOL, TWO_CITIES, WEATHER, Exchange
 from real_asking import OFF, ON, loop, post, said
 from scripted_chat.asking import joined
-
-# The first test waits for half a minute of training, more on a busy machine.
-pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(params=["llama_cpp_chat_url", "transformers_serve_url"])
@@ -83,3 +80,10 @@ def test_no_usage_tells_thinking_from_answering(url: str) -> None:
 def test_parallel_tool_calls_changes_nothing(url: str) -> None:
     message = post(url, TWO_CITIES.question, tools=[GET_WEATHER], parallel_tool_calls=False).json()["choices"][0]
     assert len(message["message"]["tool_calls"]) == 2
+
+
+@pytest.mark.parametrize("named", ["get_weather", "Place"])
+def test_a_named_tool_is_not_forced(url: str, named: str) -> None:
+    body = {"tools": [GET_WEATHER, PLACE_TOOL], "tool_choice": {"type": "function", "function": {"name": named}}}
+    message = post(url, PLACE.question, **body).json()["choices"][0]["message"]
+    assert [call["function"]["name"] for call in message["tool_calls"]] == ["Place"]

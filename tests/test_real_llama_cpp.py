@@ -29,9 +29,6 @@ from real_servers import llama_cpp_server
 from scripted_chat import httpx
 from scripted_chat.asking import events_of
 
-# The first test waits for half a minute of training, more on a busy machine.
-pytestmark = pytest.mark.timeout(600)
-
 PLACE_SCHEMA = {"type": "json_schema", "json_schema": {"name": "Place", "schema": PLACE_TOOL["function"]["parameters"]}}
 
 

@@ -15,9 +15,6 @@ from real_asking import OFF, loop, post, prompt_tokens, said, user
 from scripted_chat import httpx
 from scripted_chat.asking import events_of, joined
 
-# The first test waits for half a minute of training, more on a busy machine.
-pytestmark = pytest.mark.timeout(600)
-
 
 @pytest.mark.parametrize("field", ["enable_thinking", "top_k", "min_p", "thinking_budget", "thinking_budget_tokens"])
 def test_fields_beyond_openais_are_refused(transformers_serve_url: str, field: str) -> None:

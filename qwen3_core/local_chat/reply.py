@@ -71,7 +71,9 @@ class Vocabulary:
 class TokenReader:
     """Sorts the ids of one reply.
 
-    ``<think>`` counts at the very start only and the first ``</think>`` ends the reasoning, as `think_tags` has it.
+    ``<think>`` counts at the very start only. The first ``</think>`` ends the reasoning, even behind an opening tag
+    within it, since a budget has to know at once whether the model still thinks; `think_tags`, which reads what has
+    been written, looks further.
     Tool calls may stand inside the reasoning (Qwen3.5). Where no tools were offered, their markup is text. Bytes of a
     character that the model did not finish are left out.
 

@@ -8,7 +8,6 @@ and reasoning as a content block of its own instead of lost or mixed into the an
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
-import openai
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessageChunk, BaseMessage
@@ -25,7 +24,6 @@ from langchain_qwen3.chat_output import (
     answer_from_reasoning,
     answered,
     choices_of,
-    fields_of,
     logprobs_of,
     take_reasoning_out,
 )
@@ -282,16 +280,13 @@ class ChatQwen3(Qwen3ChatBase):
                 message.additional_kwargs[REASONING_KEY] = reasoning
         return converted
 
-    def _create_chat_result(
-        self, response: dict[str, Any] | openai.BaseModel, generation_info: dict[str, Any] | None = None
-    ) -> ChatResult:
-        choices = choices_of(response, self.openai_api_base)
+    def _create_chat_result(self, response: Any, generation_info: dict[str, Any] | None = None) -> ChatResult:
+        choices = choices_of(response, self.openai_api_base)  # JSON as it came: see `chat_streams`
         result = super()._create_chat_result(response, generation_info)
-        fields = fields_of(response)
         family = model_family((result.llm_output or {}).get("model_name") or "") or model_family(self.model_name)
         for generation, choice in zip(result.generations, choices, strict=True):
-            take_reasoning_out(generation, fields_of(fields_of(choice)["message"]), family)
-            add_thinking_tokens(generation.message, fields_of(fields.get("usage")))
+            take_reasoning_out(generation, choice["message"], family)
+            add_thinking_tokens(generation.message, response.get("usage") or {})
         return ChatResult(
             generations=[
                 ChatGeneration(message=each.message, generation_info=each.generation_info)  # text is set anew

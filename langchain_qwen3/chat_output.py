@@ -241,23 +241,14 @@ def choices_of(response: Any, url: str | None) -> list[Any]:
     Raises:
         ValueError: There are none. Gateways send an error with status 200, and a URL without /v1 a page.
     """
-    choices = None if isinstance(response, str) else fields_of(response).get("choices")
+    choices = response.get("choices") if isinstance(response, Mapping) else None
     if choices:
         return list(choices)
-    if not isinstance(response, str | Mapping):
-        response = response.model_dump(exclude_none=True)
     raise ValueError(_no_answer(url, response if isinstance(response, str) else json.dumps(response, default=str)))
 
 
 def _no_answer(url: str | None, came: str) -> str:
     return f"The chat server at {shown_url(url)} sent no answer (base_url ends in /v1) but: {came[:500]!r}"
-
-
-def fields_of(part: Any) -> Mapping[str, Any]:
-    """Return the fields of a part of a response, those that the SDK does not know included."""
-    if part is None or isinstance(part, Mapping):
-        return part or {}
-    return {**part.__dict__, **(part.model_extra or {})}
 
 
 def logprobs_of(chunk: ChatGenerationChunk) -> dict[str, Any]:

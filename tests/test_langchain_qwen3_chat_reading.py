@@ -256,6 +256,7 @@ def test_a_server_that_falls_silent_is_given_up(slow: Any) -> None:
         {"json": {"error": {"message": "no such model"}}},
         {"json": {"choices": [], "note": "no such model"}},
         {"json": {"choices": None, "detail": "no such model"}},
+        {"json": ["no such model"]},
         {"text": "<html>no such model</html>", "headers": {"content-type": "text/html"}},
     ],
 )

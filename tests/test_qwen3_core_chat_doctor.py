@@ -100,7 +100,7 @@ def test_the_command_prints_what_it_found() -> None:
     assert 'server: "vllm"' in result.output
     assert "enable_thinking" in result.output
     assert 'Pass server="vllm"' in result.output
-    found = json.loads(again.output)
+    found = json.loads(again.stdout)
     assert found["identity"]["server"] == "vllm"
     assert [trial["reasoning_in"] for trial in found["trials"]] == ["reasoning", None]
 

@@ -346,9 +346,9 @@ def test_a_tokenizer_without_yes_and_no(reranker_folder: Path, tmp_path: Path) -
         LocalReranker(str(folder)).score("q", ["d"])
 
 
-def test_an_unreachable_hub_is_waited_for_once_and_the_error_says_what_to_do(tmp_path: Path) -> None:
+def test_an_unreachable_hub_is_waited_for_briefly_and_the_error_says_what_to_do(tmp_path: Path) -> None:
     # A host that accepts connections and never answers: the slowest kind of unreachable.
-    with socket.create_server(("127.0.0.1", 0)) as silent:
+    with contextlib.ExitStack() as open_, socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(0)
         program = (
             "from qwen3_core import LocalEmbedder\n"
@@ -361,10 +361,12 @@ def test_an_unreachable_hub_is_waited_for_once_and_the_error_says_what_to_do(tmp
         run = subprocess.run(
             [sys.executable, "-c", program], env=os.environ | hub, capture_output=True, text=True, check=True
         )
-        silent.accept()[0].close()  # it did ask
-        with pytest.raises(BlockingIOError):  # once
-            silent.accept()
+        asked = 0
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                open_.enter_context(silent.accept()[0])
+                asked += 1
+    assert 0 < asked * checkpoint._HUB_TIMEOUT < 10
     message = run.stdout.strip()
     assert "cannot reach the hub to fetch 'Qwen/Qwen3-Embedding-0.6B'" in message
     assert 'folder that holds the checkpoint, or model="mini"' in message
-    assert checkpoint._HUB_TIMEOUT < 10

@@ -4,7 +4,7 @@ import asyncio
 import importlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from random import Random
@@ -131,6 +131,10 @@ def serving(handler: Handler) -> Iterator[str]:
 class _Handling(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     answer: Handler = field(init=False)  # set by the subclass
+
+    def handle(self) -> None:
+        with suppress(ConnectionError):  # a client that drops an idle connection may reset it
+            super().handle()
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length") or 0))

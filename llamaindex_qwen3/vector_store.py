@@ -19,7 +19,6 @@ from llama_index.core.bridge.pydantic import ConfigDict, PrivateAttr, SecretStr
 from llama_index.core.schema import BaseNode, MetadataMode, TextNode
 from llama_index.core.vector_stores.types import (
     BasePydanticVectorStore,
-    MetadataFilters,
     VectorStoreQuery,
     VectorStoreQueryMode,
     VectorStoreQueryResult,
@@ -27,12 +26,12 @@ from llama_index.core.vector_stores.types import (
 from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_metadata_dict
 from typing_extensions import Self
 
-from llamaindex_qwen3.filters import compile_documents, compile_filters
+from llamaindex_qwen3.filters import Filters, of_documents, to_expression
 from llamaindex_qwen3.search import search
-from qwen3_core.milvus import Collection, Connection, EmbeddingIdentity, MilvusAddress, compile_ids, join_all
+from qwen3_core.milvus import And, Collection, Connection, EmbeddingIdentity, Expression, MilvusAddress
 from qwen3_core.milvus.collection import Row
-from qwen3_core.milvus.filters import PRIMARY_FIELD, TEXT_FIELD
-from qwen3_core.milvus.rows import Rows, metadata_of
+from qwen3_core.milvus.filters import PRIMARY_FIELD, TEXT_FIELD, has_id
+from qwen3_core.milvus.rows import metadata_of
 
 
 class Qwen3VectorStore(BasePydanticVectorStore):
@@ -44,7 +43,10 @@ class Qwen3VectorStore(BasePydanticVectorStore):
 
     - Similarities are cosines in [-1, 1], higher is better; with HYBRID they are fused ranks, with SPARSE and
       TEXT_SEARCH BM25 scores.
-    - A node replaces the one with its id. Values in filters and ids are data.
+    - A node replaces the one with its id. Values in filters and ids are data. Wherever LlamaIndex takes
+      `MetadataFilters`, a mapping or an expression is taken as well: `filters=Field("page") >= 3`.
+    - With `tenants=True` each node belongs to a tenant, and every call goes through the store of `for_tenant("a")`,
+      which sees, replaces and deletes that tenant's nodes only.
     - Async methods run the synchronous ones in a thread, so that they work in every event loop, one after another.
     - The collection remembers the embedding that made it, and refuses another. `langchain_qwen3`'s store opens the
       same collection: text, id, vector and metadata have the same fields.
@@ -59,6 +61,9 @@ class Qwen3VectorStore(BasePydanticVectorStore):
     db_name: str = ""
     collection_name: str = "docs"
     hybrid: bool = False
+    analyzer: str | None = None
+    tenants: bool = False
+    tenant: str | None = None
     consistency_level: str = "Session"
     timeout: float = 60.0
     embedding: str = ""
@@ -66,6 +71,7 @@ class Qwen3VectorStore(BasePydanticVectorStore):
 
     _connection: Connection = PrivateAttr()
     _collection: Collection = PrivateAttr()
+    _borrowed: bool = PrivateAttr(default=False)
 
     def __init__(
         self,
@@ -82,6 +88,9 @@ class Qwen3VectorStore(BasePydanticVectorStore):
         if not self.embedding:
             msg = "pass embed_model=...: the collection remembers which embedding made its vectors"
             raise ValueError(msg)
+        if self.tenant is not None and drop_old:
+            msg = "drop_old=True deletes the nodes of all tenants. Open the store with tenants=True to do that."
+            raise ValueError(msg)
         plain = token.get_secret_value() if isinstance(token, SecretStr) else token
         self._connection = Connection(MilvusAddress(self.uri, plain or "", self.db_name, self.timeout))
         try:
@@ -91,9 +100,13 @@ class Qwen3VectorStore(BasePydanticVectorStore):
                 EmbeddingIdentity.from_json(self.embedding),
                 measure=lambda: _measure(embed_model),
                 hybrid=self.hybrid,
+                analyzer=self.analyzer,
+                tenants=self.tenants or self.tenant is not None,
                 consistency_level=self.consistency_level,
                 drop_old=drop_old,
             )
+            if self.tenant is not None:
+                self._collection = self._collection.for_tenant(self.tenant)
         except BaseException:
             self.close()
             raise
@@ -108,9 +121,23 @@ class Qwen3VectorStore(BasePydanticVectorStore):
         """The `pymilvus.MilvusClient`, with a deadline on each call."""
         return self._connection.client
 
+    def for_tenant(self, tenant: str) -> Qwen3VectorStore:
+        """Return a store of one tenant, of which each call sees that tenant's nodes only.
+
+        It shares this store's connection; closing it does nothing, closing this store closes both.
+
+        Raises:
+            TypeError: The tenant is no string.
+            ValueError: The collection has no tenants, or this is already the store of another one.
+        """
+        store = self.model_copy(update={"tenant": tenant})
+        store._collection, store._borrowed = self._collection.for_tenant(tenant), True
+        return store
+
     def close(self) -> None:
         """Close the connection, and free a Lite file for other processes; doing it twice is fine."""
-        self._connection.close()
+        if not self._borrowed:
+            self._connection.close()
 
     def __enter__(self) -> Self:
         return self
@@ -125,7 +152,8 @@ class Qwen3VectorStore(BasePydanticVectorStore):
             The nodes' ids.
 
         Raises:
-            ValueError: A node has no embedding, is too long, or has metadata that cannot be stored.
+            ValueError: A node has no embedding, is too long, or has metadata that cannot be stored; or no tenant is
+                named where there are some.
             EmbeddingMismatchError: The vectors have another length than the collection's.
             MilvusStoreError: Milvus failed.
         """
@@ -133,7 +161,7 @@ class Qwen3VectorStore(BasePydanticVectorStore):
             return []
         texts = [node.get_content(MetadataMode.NONE) for node in nodes]
         metadatas = [node_to_metadata_dict(node, remove_text=True) for node in nodes]
-        rows = Rows(texts, metadatas, [node.node_id for node in nodes])
+        rows = self._collection.rows(texts, metadatas, [node.node_id for node in nodes])
         places = list(rows.first.values())
         self._collection.write(rows, places, [nodes[place].get_embedding() for place in places])
         self._collection.flush()
@@ -141,9 +169,9 @@ class Qwen3VectorStore(BasePydanticVectorStore):
 
     def delete(self, ref_doc_id: str, **_: Any) -> None:
         """Delete the nodes of a document."""
-        self._collection.delete(compile_documents([ref_doc_id]))
+        self._collection.delete(of_documents([ref_doc_id]))
 
-    def delete_nodes(self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **_: Any) -> None:
+    def delete_nodes(self, node_ids: list[str] | None = None, filters: Filters | None = None, **_: Any) -> None:
         """Delete nodes by id, by filters, or those that fulfil both.
 
         Raises:
@@ -152,7 +180,7 @@ class Qwen3VectorStore(BasePydanticVectorStore):
         self._collection.delete(_condition(node_ids, filters))
 
     def get_nodes(
-        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, limit: int = 16_384
+        self, node_ids: list[str] | None = None, filters: Filters | None = None, limit: int = 16_384
     ) -> list[BaseNode]:
         """Return nodes by id and filters, those with ids in their order.
 
@@ -165,7 +193,7 @@ class Qwen3VectorStore(BasePydanticVectorStore):
             ValueError: Nothing says which ones.
         """
         condition = _condition(node_ids, filters)
-        if not condition:
+        if condition == And():
             msg = "pass node_ids or filters"
             raise ValueError(msg)
         rows = self._collection.query(condition, limit=limit if node_ids is None else max(len(node_ids), 1))
@@ -175,7 +203,7 @@ class Qwen3VectorStore(BasePydanticVectorStore):
         return [_node(found[id_]) for id_ in node_ids if id_ in found]
 
     def clear(self) -> None:
-        """Delete the collection; the next node makes it anew."""
+        """Delete the collection, for the next node to make it anew; in a tenant's store the tenant's nodes."""
         self._collection.drop()
 
     @property
@@ -200,7 +228,7 @@ class Qwen3VectorStore(BasePydanticVectorStore):
             MilvusStoreError: Milvus failed.
         """
         # An index that was opened and not built hands over an empty list of node ids, which means no restriction.
-        condition = join_all(_condition(query.node_ids or None, query.filters), compile_documents(query.doc_ids))
+        condition = And(_condition(query.node_ids or None, query.filters), of_documents(query.doc_ids))
         hits = search(self._collection, query, condition)
         bounded = query.mode in {VectorStoreQueryMode.DEFAULT, VectorStoreQueryMode.MMR}
         # A cosine in float32 may come out as 1.0000001.
@@ -217,13 +245,13 @@ class Qwen3VectorStore(BasePydanticVectorStore):
         await asyncio.to_thread(self.delete, ref_doc_id, **kwargs)
 
     async def adelete_nodes(
-        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **kwargs: Any
+        self, node_ids: list[str] | None = None, filters: Filters | None = None, **kwargs: Any
     ) -> None:
         """Run `delete_nodes` in a thread."""
         await asyncio.to_thread(self.delete_nodes, node_ids, filters, **kwargs)
 
     async def aget_nodes(
-        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, limit: int = 16_384
+        self, node_ids: list[str] | None = None, filters: Filters | None = None, limit: int = 16_384
     ) -> list[BaseNode]:
         """Run `get_nodes` in a thread."""
         return await asyncio.to_thread(self.get_nodes, node_ids, filters, limit)
@@ -245,6 +273,9 @@ def create_vector_store(
     db_name: str = "",
     collection_name: str = "docs",
     hybrid: bool = False,
+    analyzer: str | None = None,
+    tenants: bool = False,
+    tenant: str | None = None,
     consistency_level: str = "Session",
     timeout: float = 60.0,
     drop_old: bool = False,
@@ -259,18 +290,23 @@ def create_vector_store(
         db_name: A database of the server; empty is the default one.
         collection_name: Letters, digits and underscores.
         hybrid: Also index the text for BM25. Needs Milvus Lite 3 or Milvus 2.5.
+        analyzer: What cuts the text into words for BM25: "standard", "jieba" (Chinese), and on servers also "english",
+            "chinese" and "icu". None is the collection's own, and "standard" for a new one.
+        tenants: Give each node of a new collection to a tenant.
+        tenant: Open the store of this tenant; means `tenants=True` as well.
         consistency_level: Milvus's; "Session" sees this store's own writes.
         timeout: Seconds for each call; loading and flushing may take ten times as long.
-        drop_old: Delete the collection first.
+        drop_old: Delete the collection first, with the nodes of all tenants.
 
     Raises:
-        ValueError: An argument is out of range.
+        ValueError: An argument is out of range, or the collection has no tenants and should.
         EmbeddingMismatchError: Another model or another number of dimensions made the collection.
         MilvusLockedError: Another process holds the Lite file.
         MilvusAuthError: The server refuses the token.
         MilvusUnavailableError: No server answers.
         MilvusTimeoutError: The server is there and hangs.
-        MilvusStoreError: The collection was not made by this package, lacks the BM25 index, or Milvus failed.
+        MilvusStoreError: The collection was not made by this package, lacks the BM25 index or has another analyzer,
+            this Milvus lacks the analyzer, or Milvus failed.
     """
     return Qwen3VectorStore(
         embed_model,
@@ -279,6 +315,9 @@ def create_vector_store(
         db_name=db_name,
         collection_name=collection_name,
         hybrid=hybrid,
+        analyzer=analyzer,
+        tenants=tenants,
+        tenant=tenant,
         consistency_level=consistency_level,
         timeout=timeout,
         drop_old=drop_old,
@@ -292,8 +331,9 @@ def _measure(embed_model: BaseEmbedding | None) -> int:
     return len(embed_model.get_query_embedding("How long is a vector?"))
 
 
-def _condition(node_ids: Sequence[str] | None, filters: MetadataFilters | None) -> str:
-    return join_all(None if node_ids is None else compile_ids(node_ids), compile_filters(filters))
+def _condition(node_ids: Sequence[str] | None, filters: Filters | None) -> Expression:
+    wanted = to_expression(filters)
+    return And(wanted) if node_ids is None else And(has_id(node_ids), wanted)
 
 
 def _node(row: Row) -> BaseNode:

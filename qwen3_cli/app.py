@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +19,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from qwen3_cli import options, render
 from qwen3_cli.options import ChatOptions, Stages, StoreOptions
 from qwen3_core.base import require_query
-from qwen3_core.ingest import DEFAULT_CHUNK_SIZE, Chunk, load_chunks
+from qwen3_core.ingest import Chunk
+from qwen3_core.ingest.files import MAX_FILE_BYTES, is_gone
+from qwen3_core.ingest.indexing import IndexOptions
+from qwen3_core.ingest.pipeline import check_paths
+from qwen3_core.ingest.summary import IndexProgress
 from qwen3_core.local import DEFAULT_EMBEDDING_MODEL, DEFAULT_RERANKER_MODEL
 from qwen3_core.milvus.errors import MilvusStoreError
 
@@ -34,32 +39,50 @@ _INTERRUPTED = 130  # the shell's own code for Ctrl-C
 _EXPECTED = (ValueError, OSError, ImportError, FloatingPointError, MilvusStoreError, openai.OpenAIError)
 
 Paths = Annotated[list[Path], typer.Argument(help="Files, and folders with markdown and text files.")]
+IndexPaths = Annotated[
+    list[Path], typer.Argument(help="Files, and folders with markdown, text, HTML, PDF and source code.")
+]
 Question = Annotated[str, typer.Argument(help="The question.")]
 
 
 @app.command()
 def index(
-    paths: Paths,
+    paths: IndexPaths,
     *,
     uri: options.Uri = "./milvus.db",
     token: options.Token = None,
     collection: options.Collection = "docs",
+    tenant: options.Tenant = None,
     embedding: options.Embedding = DEFAULT_EMBEDDING_MODEL,
-    chunk_size: Annotated[int, typer.Option(min=1, help="Characters of a chunk at most.")] = DEFAULT_CHUNK_SIZE,
-    encoding: Annotated[str, typer.Option(help="How the files are encoded.")] = "utf-8",
-    skip_unreadable: Annotated[bool, typer.Option(help="Leave out files that cannot be read.")] = False,
+    chunk_tokens: options.ChunkTokens = None,
+    chunk_size: options.ChunkSize = None,
+    encoding: Annotated[str, typer.Option(help="How text files are encoded.")] = "utf-8",
+    prune: Annotated[bool, typer.Option("--prune", help="Also drop what was indexed from PATHS and is gone.")] = False,
+    manifest: options.Manifest = None,
+    max_file_mib: Annotated[int, typer.Option(min=1, help="MiB of a file at most.")] = MAX_FILE_BYTES // 2**20,
+    skip_unreadable: Annotated[bool, typer.Option(help="Succeed although files could not be read.")] = False,
+    framework: options.Framework = "langchain",
     as_json: options.Json = False,
 ) -> None:
-    """Read documents, embed them, and store them. What is there already is not done again."""
+    """Make a collection hold the passages of files, as they are now. Files that have not changed are skipped."""
     with reported() as console:
-        chunks = load_chunks(
-            paths, chunk_size=chunk_size, encoding=encoding, on_error="skip" if skip_unreadable else "raise"
-        )
-        store_options = StoreOptions(uri=uri, token=token, collection=collection, embedding=embedding)
-        with framework_of("langchain").open_store(store_options) as store:
-            added = add_chunks(store, chunks, console)
-        result = {"collection": collection, "uri": uri, "chunks": len(chunks), "added": added}
-        print_result(result, f"{len(chunks)} chunks in {collection!r} of {uri}: {added} new", as_json=as_json)
+        store = StoreOptions(uri=uri, token=token, collection=collection, tenant=tenant, embedding=embedding)
+        if any(is_gone(str(path)) for path in check_paths(paths, prune=prune)):
+            store.require_path()
+        indexing: IndexOptions = {
+            "chunk_tokens": chunk_tokens,
+            "chunk_size": chunk_size,
+            "encoding": encoding,
+            "prune": prune,
+            "manifest": True if manifest is None else manifest,
+            "max_file_bytes": max_file_mib * 2**20,
+        }
+        with indexing_progress(console) as report:
+            summary = framework_of(framework).index(store, paths, {**indexing, "progress": report})
+        result = {"collection": collection, "uri": uri, **summary.to_dict()}
+        print_result(result, *render.index_summary(summary, collection, uri), as_json=as_json)
+        if summary.failed and not skip_unreadable:
+            raise typer.Exit(1)
 
 
 @app.command()
@@ -69,6 +92,7 @@ def search(
     uri: options.Uri = "./milvus.db",
     token: options.Token = None,
     collection: options.Collection = "docs",
+    tenant: options.Tenant = None,
     embedding: options.Embedding = DEFAULT_EMBEDDING_MODEL,
     reranker: options.Reranker = DEFAULT_RERANKER_MODEL,
     fetch_k: options.FetchK = 10,
@@ -79,7 +103,7 @@ def search(
     """Show the best documents for a question, by vector and after reranking."""
     with reported():
         require_query(question)
-        store = StoreOptions(uri=uri, token=token, collection=collection, embedding=embedding)
+        store = StoreOptions(uri=uri, token=token, collection=collection, tenant=tenant, embedding=embedding)
         stages = Stages(reranker=reranker, fetch_k=fetch_k, top_n=top_n)
         candidates = framework_of(framework).search(store, question, stages)
         print_result([asdict(each) for each in candidates[:top_n]], render.table(candidates, top_n), as_json=as_json)
@@ -92,6 +116,7 @@ def ask(
     uri: options.Uri = "./milvus.db",
     token: options.Token = None,
     collection: options.Collection = "docs",
+    tenant: options.Tenant = None,
     embedding: options.Embedding = DEFAULT_EMBEDDING_MODEL,
     reranker: options.Reranker = DEFAULT_RERANKER_MODEL,
     chat: options.Chat = None,
@@ -118,7 +143,7 @@ def ask(
             thinking_budget=thinking_budget,
             max_tokens=max_tokens,
         )
-        store = StoreOptions(uri=uri, token=token, collection=collection, embedding=embedding)
+        store = StoreOptions(uri=uri, token=token, collection=collection, tenant=tenant, embedding=embedding)
         stages = Stages(reranker=reranker, fetch_k=fetch_k, top_n=top_n)
         answer = framework_of(framework).ask(store, question, stages, chat_options)
         print_result(answer.to_dict(), *render.answer(answer), as_json=as_json)
@@ -158,6 +183,23 @@ def add_chunks(store: Any, chunks: Sequence[Chunk], console: Console) -> int:
     return missing
 
 
+@contextmanager
+def indexing_progress(console: Console) -> Iterator[Callable[[IndexProgress], None]]:
+    """Show how far the indexing is, how fast, and how long it will take; from the first batch on."""
+    # pypdf says of broken files what the summary says as well, in the middle of the bar.
+    logging.getLogger("pypdf").addHandler(logging.NullHandler())
+    columns = (TextColumn("embedding"), BarColumn(), TextColumn("{task.fields[shown]}"), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("embedding", total=None, shown="", visible=False)
+
+        def report(now: IndexProgress) -> None:
+            rate = now.chunks / max(progress.tasks[task].elapsed or 0.0, 0.001)
+            shown = f"{now.files}/{now.files_total} files, {now.chunks} chunks, {rate:.1f} a second"
+            progress.update(task, total=now.bytes_total, completed=now.bytes, shown=shown, visible=True)
+
+        yield report
+
+
 def print_result(data: Any, *shown: Any, as_json: bool) -> None:
     """Print data as JSON on standard output, or what a person reads."""
     if as_json:
@@ -183,7 +225,9 @@ def reported() -> Iterator[Console]:
 
 
 # Registered last: they use the functions above.
-from qwen3_cli import demo, doctor  # noqa: E402
+from qwen3_cli import demo, doctor, transfer  # noqa: E402
 
 app.command(name="demo")(demo.demo)
 app.command(name="doctor")(doctor.doctor)
+app.command(name="export")(transfer.export)
+app.command(name="import")(transfer.import_)

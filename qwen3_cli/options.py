@@ -20,7 +20,20 @@ Token = Annotated[
     str | None, typer.Option(envvar="MILVUS_TOKEN", show_envvar=True, help="user:password or API key of the server.")
 ]
 Collection = Annotated[str, typer.Option(help="The collection to use.")]
+Tenant = Annotated[
+    str | None, typer.Option(help="Whose documents, in a collection with tenants; a new one gets tenants by it.")
+]
 Embedding = Annotated[str, typer.Option(help='Embedding model: a hub name, a folder, or "mini" (for trying only).')]
+ChunkTokens = Annotated[
+    int | None, typer.Option(min=1, help="Tokens of a chunk at most, by the embedding's tokenizer; 256 by default.")
+]
+ChunkSize = Annotated[int | None, typer.Option(min=1, help="Characters of a chunk at most, instead of tokens.")]
+Manifest = Annotated[
+    Path | None,
+    typer.Option(
+        help="Where it is noted which files need not be read again; beside a Lite file, for a server in ./.qwen3-rag."
+    ),
+]
 Reranker = Annotated[str, typer.Option(help='Reranker: a hub name, a folder, "mini" (for trying only), or "none".')]
 Chat = Annotated[
     str | None,
@@ -59,6 +72,7 @@ class StoreOptions:
     token: str | None = field(default=None, repr=False)
     collection: str = "docs"
     embedding: str = DEFAULT_EMBEDDING_MODEL
+    tenant: str | None = None
 
     def require_path(self) -> None:
         """Refuse a Lite path that does not exist, since opening it would create it.

@@ -11,6 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from qwen3_cli.passages import Answer, Passage
+from qwen3_core.ingest.summary import IndexSummary
 
 _SUMMARY = 90
 
@@ -70,6 +71,23 @@ def summary(passage: Passage) -> str:
     text = _heading(passage) or " ".join(passage.text.split())
     shown = text if len(text) <= _SUMMARY else text[: _SUMMARY - 1] + "…"
     return f"{escape(shown)}\n[dim]{escape(str(passage.metadata.get('source', '?')))}[/dim]"
+
+
+def index_summary(summary: IndexSummary, collection: str, uri: str) -> Iterable[Any]:
+    """Show what a run of the indexing did, and why files failed."""
+    table = Table("files", "")
+    for name in ("added", "replaced", "skipped", "removed"):
+        table.add_row(name, str(getattr(summary, name)))
+    table.add_row("failed", str(len(summary.failed)), style="red" if summary.failed else None)
+    yield table
+    yield escape(
+        f"{summary.chunks} chunks in {collection!r} of {uri}: {summary.chunks_added} new, "
+        f"{summary.chunks_removed} dropped, in {summary.seconds:.1f} s"
+    )
+    for each in summary.failed:
+        yield f"[red]{escape(each.source)}[/red]: {escape(each.reason)}"
+    if summary.note:
+        yield f"[yellow]{escape(summary.note)}[/yellow]"
 
 
 def _heading(passage: Passage) -> str:

@@ -1,9 +1,10 @@
-"""Search and answer with the LangChain components."""
+"""Index, search and answer with the LangChain components."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from langchain_core.documents import Document
@@ -16,10 +17,13 @@ from langchain_qwen3 import (
     Qwen3Retriever,
     create_rag_chain,
     create_vector_store,
+    index_documents,
 )
 from langchain_qwen3.vector_store import Qwen3VectorStore
 from qwen3_cli.options import ChatOptions, Stages, StoreOptions
 from qwen3_cli.passages import Answer, Passage
+from qwen3_core.ingest.indexing import IndexOptions
+from qwen3_core.ingest.summary import IndexSummary
 
 
 @contextmanager
@@ -27,9 +31,19 @@ def open_store(options: StoreOptions) -> Iterator[Qwen3VectorStore]:
     """Open the collection and close it at the end, so that another process may open the file."""
     embeddings = Qwen3Embeddings(model=options.embedding)
     with create_vector_store(
-        embeddings, uri=options.uri, token=options.token, collection_name=options.collection
+        embeddings,
+        uri=options.uri,
+        token=options.token,
+        collection_name=options.collection,
+        tenant=options.tenant,
     ) as store:
         yield store
+
+
+def index(options: StoreOptions, paths: Sequence[Path], indexing: IndexOptions) -> IndexSummary:
+    """Make the collection hold the passages of files."""
+    with open_store(options) as store:
+        return index_documents(store, paths, **indexing)
 
 
 @contextmanager

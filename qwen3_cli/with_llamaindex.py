@@ -1,16 +1,44 @@
-"""Search and answer with the LlamaIndex components."""
+"""Index, search and answer with the LlamaIndex components."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from llama_index.core.schema import MetadataMode, NodeWithScore
 from llama_index.core.vector_stores.types import VectorStoreQuery
 
-from llamaindex_qwen3 import Qwen3, Qwen3Embedding, Qwen3Rerank, create_query_engine, create_vector_store
+from llamaindex_qwen3 import (
+    Qwen3,
+    Qwen3Embedding,
+    Qwen3Rerank,
+    create_query_engine,
+    create_vector_store,
+    index_documents,
+)
+from llamaindex_qwen3.vector_store import Qwen3VectorStore
 from qwen3_cli.options import ChatOptions, Stages, StoreOptions
 from qwen3_cli.passages import Answer, Passage
+from qwen3_core.ingest.indexing import IndexOptions
+from qwen3_core.ingest.summary import IndexSummary
+
+
+def index(options: StoreOptions, paths: Sequence[Path], indexing: IndexOptions) -> IndexSummary:
+    """Make the collection hold the passages of files."""
+    embedding = Qwen3Embedding(model_name=options.embedding)
+    with _open(options, embedding) as store:
+        return index_documents(store, paths, embed_model=embedding, **indexing)
+
+
+def _open(options: StoreOptions, embedding: Qwen3Embedding) -> Qwen3VectorStore:
+    return create_vector_store(
+        embedding,
+        uri=options.uri,
+        token=options.token,
+        collection_name=options.collection,
+        tenant=options.tenant,
+    )
 
 
 def make_llm(options: ChatOptions) -> Qwen3:
@@ -27,7 +55,7 @@ def search(store: StoreOptions, question: str, stages: Stages) -> list[Passage]:
     """Return every candidate with its scores, best first."""
     store.require_path()
     embedding = Qwen3Embedding(model_name=store.embedding)
-    with create_vector_store(embedding, uri=store.uri, token=store.token, collection_name=store.collection) as opened:
+    with _open(store, embedding) as opened:
         if not opened.has_collection:
             raise store.missing()
         vector = embedding.get_query_embedding(question)
@@ -50,6 +78,7 @@ def ask(store: StoreOptions, question: str, stages: Stages, chat: ChatOptions) -
         uri=store.uri,
         token=store.token,
         collection_name=store.collection,
+        tenant=store.tenant,
         fetch_k=stages.fetch_k,
         top_n=stages.top_n,
     ) as engine:

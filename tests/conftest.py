@@ -175,3 +175,21 @@ def transformers_serve_url(chat_folder: Path) -> Iterator[str]:
 
     with transformers_server(chat_folder, log=chat_folder.parent / "transformers.log") as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def milvus_2_3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URI of a real standalone server 2.3.5; its token is `milvus_servers.TOKEN`."""
+    from milvus_servers import standalone_server
+
+    with standalone_server(tmp_path_factory.mktemp("milvus-2.3")) as uri:
+        yield uri
+
+
+@pytest.fixture(scope="session")
+def lite_server_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URI of a `milvus-lite server`; each test that uses it takes collections of its own."""
+    from milvus_servers import lite_server
+
+    with lite_server(tmp_path_factory.mktemp("lite-server") / "data") as (uri, _):
+        yield uri

@@ -91,12 +91,13 @@ def test_exported_members() -> None:
 
     assert qwen3_core.__all__ == ["Embedder", "LocalChat", "LocalEmbedder", "LocalReranker", "Reranker"]
     assert langchain_qwen3.__all__ == [
-        "ChatQwen3", "ChatQwen3Local", "Qwen3Embeddings", "Qwen3Rerank", "Qwen3Retriever", "create_rag_chain",
-        "create_vector_store",
+        "And", "ChatQwen3", "ChatQwen3Local", "Expression", "Field", "In", "Not", "Or", "Qwen3Embeddings",
+        "Qwen3Rerank", "Qwen3Retriever", "aindex_documents", "create_rag_chain", "create_vector_store",
+        "index_documents", "raw",
     ]  # fmt: skip
     assert llamaindex_qwen3.__all__ == [
-        "Qwen3", "Qwen3Embedding", "Qwen3Local", "Qwen3Rerank", "collect_reasoning", "create_query_engine",
-        "create_vector_store",
+        "And", "Expression", "Field", "In", "Not", "Or", "Qwen3", "Qwen3Embedding", "Qwen3Local", "Qwen3Rerank",
+        "aindex_documents", "collect_reasoning", "create_query_engine", "create_vector_store", "index_documents", "raw",
     ]  # fmt: skip
 
 

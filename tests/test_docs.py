@@ -8,26 +8,36 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-FEATURES = (HERE.parent / "docs" / "features.md").read_text(encoding="utf-8")
-NAMED = re.findall(r"`(test_\w+\.py)?(?:::(\w+))?(?:::(test_\w+))?`", FEATURES)
+DOCS = HERE.parent / "docs"
+FEATURES = (DOCS / "features.md").read_text(encoding="utf-8")
+TRAPS = (DOCS / "milvus_traps.md").read_text(encoding="utf-8")
+STORE_CONTRACT = HERE.parent / "llamaindex_qwen3" / "testing" / "vector_store.py"
 
 
-def named() -> list[tuple[str, str]]:
-    """Every file and test that the table names; a name without a file is in the file before it."""
+def named(text: str) -> list[tuple[str, str]]:
+    """Every file and test that a table names; a name without a file is in the file before it."""
     found, file = [], ""
-    for in_file, *names in NAMED:
+    for in_file, *names in re.findall(r"`(test_\w+\.py)?(?:::(\w+))?(?:::(test_\w+))?`", text):
         file = in_file or file
         found += [(file, name) for name in names if name] or ([(file, "")] if in_file else [])
     return found
 
 
-@pytest.mark.parametrize(("file", "name"), sorted(set(named())))
+@pytest.mark.parametrize(("file", "name"), sorted({*named(FEATURES), *named(TRAPS)}))
 def test_a_named_test_exists(file: str, name: str) -> None:
     source = (HERE / file).read_text(encoding="utf-8")
     suites = "ChatModelIntegrationTests" in source or "LLMContract" in source  # their tests are inherited
+    if "MilvusStoreContract" in source:
+        source += STORE_CONTRACT.read_text(encoding="utf-8")
     assert not name or suites or re.search(rf"^ *(async )?(def|class) {name}\b", source, flags=re.MULTILINE), name
 
 
 def test_all_rows_are_there() -> None:
     rows = [int(number) for number in re.findall(r"^\| (\d+) \|", FEATURES, flags=re.MULTILINE)]
     assert rows == [*range(1, 33), *range(26, 42)]
+
+
+def test_every_trap_names_a_test() -> None:
+    rows = [row for row in TRAPS.splitlines() if row.startswith("| ") and not row.startswith("| trap")]
+    assert len(rows) > 50
+    assert [row for row in rows if len(named(row)) == 0 or row.count(" | ") != 2] == []

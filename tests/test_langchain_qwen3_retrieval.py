@@ -13,7 +13,7 @@ from langchain_core.vectorstores import InMemoryVectorStore
 from langchain_tests.integration_tests import RetrieversIntegrationTests
 from pydantic import ValidationError
 
-from langchain_qwen3 import Qwen3Embeddings, Qwen3Rerank, Qwen3Retriever, create_vector_store
+from langchain_qwen3 import Field, In, Qwen3Embeddings, Qwen3Rerank, Qwen3Retriever, create_vector_store, raw
 from langchain_qwen3.vector_store import Qwen3VectorStore
 
 QUERY = "Where is data kept?"
@@ -125,6 +125,21 @@ def test_filters_are_data(store: Qwen3VectorStore, reranker: Qwen3Rerank) -> Non
     assert {document.metadata["tenant"] for document in retriever.invoke(QUERY)} == {"a"}
     assert {document.metadata["tenant"] for document in retriever.invoke(QUERY, filter={"tenant": "b"})} == {"b"}
     assert retriever.invoke(QUERY, filter={"tenant": 'a" or tenant != "'}) == []
+
+
+def test_filters_may_be_expressions(store: Qwen3VectorStore, reranker: Qwen3Rerank) -> None:
+    wanted = (Field("n") >= 15) & ~In("n", [17, 18])
+    retriever = Qwen3Retriever(vector_store=store, reranker=reranker, filter=wanted, k=5)
+    assert {document.metadata["n"] for document in retriever.invoke(QUERY)} == {15, 16, 19}
+    assert {document.metadata["n"] for document in retriever.invoke(QUERY, filter=raw("n == 3"))} == {3}
+    with pytest.raises(TypeError, match=r"wrap it: raw\('n == 3'\)"):
+        retriever.invoke(QUERY, filter="n == 3")
+
+
+def test_a_tenant_needs_our_own_store() -> None:
+    store = InMemoryVectorStore(DeterministicFakeEmbedding(size=8))
+    with pytest.raises(ValidationError, match="tenant needs a store of create_vector_store"):
+        Qwen3Retriever(vector_store=store, tenant="a")
 
 
 def test_threshold(retriever: Qwen3Retriever, store: Qwen3VectorStore) -> None:

@@ -9,7 +9,6 @@ import math
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -25,12 +24,13 @@ import pytest
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_tests.integration_tests import VectorStoreIntegrationTests
+from milvus_servers import TOKEN, lite_server
 from pydantic import SecretStr
 from pymilvus import MilvusClient, MilvusException
 
 from langchain_qwen3.embeddings import Qwen3Embeddings
 from langchain_qwen3.vector_store import Qwen3VectorStore, create_vector_store
-from qwen3_core.milvus import GuardedClient, MilvusAddress, content_id
+from qwen3_core.milvus import Field, GuardedClient, MilvusAddress, content_id, raw
 from qwen3_core.milvus.errors import (
     EmbeddingMismatchError,
     MilvusAuthError,
@@ -112,45 +112,9 @@ def _documents(count: int, **metadata: Any) -> list[Document]:
     return [Document(page_content=f"text {n}", metadata={"n": n, **metadata}) for n in range(count)]
 
 
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-def _wait_for(port: int, process: subprocess.Popen[bytes], *, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        assert process.poll() is None, "the server ended"
-        assert time.monotonic() < deadline, f"the server did not start within {seconds} s"
-        time.sleep(0.05)
-
-
-@contextmanager
-def _lite_server(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """`milvus-lite server`, the light stand-in for a remote Milvus."""
-    port = _free_port()
-    command = [sys.executable, "-m", "milvus_lite", "server", "--data-dir", str(folder)]
-    process = subprocess.Popen(
-        [*command, "--host", "127.0.0.1", "--port", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        _wait_for(port, process, seconds=60)
-        yield f"http://127.0.0.1:{port}", process
-    finally:
-        process.send_signal(signal.SIGCONT)
-        process.terminate()
-        process.wait(20)
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with _lite_server(tmp_path_factory.mktemp("server") / "data") as (uri, _):
+    with lite_server(tmp_path_factory.mktemp("server") / "data") as (uri, _):
         yield uri
 
 
@@ -194,12 +158,12 @@ def test_search_filter_and_scores(open_store: Open, server: str, where: str) -> 
     assert -1 <= scores[-1] < 0 < scores[0] <= 1
     assert [d.metadata["n"] for d in store.similarity_search("text 7", filter={"n": [3]})] == [3]
     assert store.similarity_search("text 7", filter={"n": []}) == []
-    assert {d.metadata["n"] for d in store.similarity_search("x", filter={"n": [1, 2]}, expr="n != 2")} == {1}
+    assert {d.metadata["n"] for d in store.similarity_search("x", filter={"n": [1, 2]}, expr=raw("n != 2"))} == {1}
     assert [d.metadata for d in store.similarity_search("x", k=1, filter={"a b": 1, 'q"\\': None})] == [odd]
     assert store.similarity_search("x", k=2, filter={"n": None})[0].page_content == "odd"
     assert [d.id for d in store.get_by_ids([ids[4], "none", ids[2]])] == [ids[4], ids[2]]
     assert [d.id for d in store.search_by_metadata(filter={"n": 4})] == [ids[4]]
-    assert store.search_by_metadata("n == 4", fields=["n"])[0].metadata == {"n": 4}
+    assert store.search_by_metadata(raw("n == 4"), fields=["n"])[0].metadata == {"n": 4}
     by_vector = store.similarity_search_by_vector(HashEmbeddings().embed_query("text 9"), k=1, filter={"n": 9})
     assert by_vector[0].metadata == {"n": 9}
 
@@ -283,7 +247,7 @@ def test_indexing_twice_embeds_and_adds_nothing(open_store: Open) -> None:
     assert store.add_documents(documents) == ids
     assert again.embedded == []
     assert again.queries == []
-    assert len(store.search_by_metadata("pk != ''", limit=100)) == 10
+    assert len(store.search_by_metadata(raw("pk != ''"), limit=100)) == 10
 
 
 def test_the_same_text_of_two_tenants_is_kept_twice(open_store: Open) -> None:
@@ -360,7 +324,7 @@ def test_unusable_vectors_are_never_written(open_store: Open, vectors: list[list
     store = open_store(Broken())
     with pytest.raises(ValueError, match=r"not finite|15 dimensions|2 vectors for 1"):
         store.add_texts(["broken"])
-    assert [d.page_content for d in store.search_by_metadata("pk != ''")] == ["fine"]
+    assert [d.page_content for d in store.search_by_metadata(raw("pk != ''"))] == ["fine"]
 
 
 def test_delete_deletes_what_it_is_told_and_nothing_else(open_store: Open) -> None:
@@ -382,9 +346,28 @@ def test_delete_deletes_what_it_is_told_and_nothing_else(open_store: Open) -> No
     with pytest.raises(ValueError, match="either"):
         store.delete(["kept"], filter={"a b": "x"})
     with pytest.raises(MilvusStoreError, match="delete"):
-        store.delete(expr="no such ( expression")
+        store.delete(expr=raw("no such [ expression"))
     store.drop()
     assert store.similarity_search("kept") == []
+
+
+def test_a_plain_string_is_no_condition(open_store: Open) -> None:
+    store = open_store()
+    store.add_texts(["a"], [{"n": 1}], ids=["1"])
+    uses: list[Callable[[Any], Any]] = [
+        lambda text: store.similarity_search("a", expr=text),
+        lambda text: store.similarity_search("a", filter=text),
+        lambda text: store.search_by_metadata(text),
+        lambda text: store.get_pks(text),
+        lambda text: store.delete(expr=text),
+        lambda text: store.delete(filter=text),
+    ]
+    for use in uses:
+        with pytest.raises(TypeError, match=r"wrap it: raw\("):
+            use("n == 1")
+    with pytest.raises(TypeError, match="Others go into filter="):
+        store.similarity_search("a", expr=Field("n") == 1)
+    assert store.get_pks(raw("n == 1")) == store.get_pks(raw("n > 0"), filter=Field("n") == 1) == ["1"]
 
 
 def test_lite_is_flushed_after_ingest_and_loaded_on_open(open_store: Open, path: str) -> None:
@@ -416,7 +399,7 @@ def test_writers_of_one_file_take_turns(open_store: Open) -> None:
     for thread in threads:
         thread.join()
     assert errors == []
-    found = open_store().search_by_metadata("pk != ''", limit=100)
+    found = open_store().search_by_metadata(raw("pk != ''"), limit=100)
     assert sorted(d.metadata["n"] for d in found) == list(range(40))
 
 
@@ -444,7 +427,7 @@ def test_another_embedding_is_refused_on_opening(
         open_store(other, **place)
     assert named in str(caught.value)
     assert (other.batches, other.queries) == ([], [])
-    assert [d.page_content for d in open_store(**place).search_by_metadata("pk != ''")] == ["kept"]
+    assert [d.page_content for d in open_store(**place).search_by_metadata(raw("pk != ''"))] == ["kept"]
     replaced = open_store(other, drop_old=True, **place)
     replaced.add_texts(["new"])
     assert [d.page_content for d in replaced.similarity_search("new", k=5)] == ["new"]
@@ -569,7 +552,7 @@ async def test_asynchronous_twins(open_store: Open) -> None:
     assert (await store.amax_marginal_relevance_search("a", k=1))[0].id == ids[0]
     assert (await store.amax_marginal_relevance_search_by_vector(vector, k=1))[0].id == ids[0]
     assert (await store.asearch_by_metadata(filter={"n": 2}))[0].id == ids[1]
-    assert await store.aget_pks("n == 2") == [ids[1]]
+    assert await store.aget_pks(raw("n == 2")) == [ids[1]]
     assert (await store.as_retriever(search_kwargs={"k": 1}).ainvoke("a"))[0].id == ids[0]
     await store.aupsert([ids[0]], [Document(page_content="c")])
     await store.aadd_embeddings(["d"], [vector], ids=["d"])
@@ -686,7 +669,7 @@ def test_stores_that_create_one_collection_at_once(open_store: Open, server: str
         list(pool.map(lambda store: store._collection.create(16), stores))
     for number, store in enumerate(stores):  # Lite loses sight of rows when two clients write and flush at once
         store.add_texts([f"t{number}"])
-    assert len(stores[0].search_by_metadata("pk != ''")) == 4
+    assert len(stores[0].search_by_metadata(raw("pk != ''"))) == 4
     stores[0].drop()
 
 
@@ -706,11 +689,11 @@ def test_threads_that_open_one_file_at_once(open_store: Open) -> None:
     with futures.ThreadPoolExecutor(4) as pool:
         stores = list(pool.map(lambda _: open_store(), range(4)))
         list(pool.map(lambda pair: pair[1].add_texts([f"t{pair[0]}"]), enumerate(stores)))
-    assert len(stores[0].search_by_metadata("pk != ''")) == 4
+    assert len(stores[0].search_by_metadata(raw("pk != ''"))) == 4
 
 
 def test_a_dead_server(open_store: Open, tmp_path: Path) -> None:
-    with _lite_server(tmp_path / "data") as (uri, _):
+    with lite_server(tmp_path / "data") as (uri, _):
         store = open_store(uri=uri, timeout=2, token=SecretStr("root:hunter2"))
         store.add_texts(["a"])
     for use in (lambda: store.similarity_search("a"), lambda: store.add_texts(["b"]), lambda: store.delete(["a"])):
@@ -722,7 +705,7 @@ def test_a_dead_server(open_store: Open, tmp_path: Path) -> None:
 
 
 def test_a_hung_server_is_bounded_by_the_deadline_and_recovers(open_store: Open, tmp_path: Path) -> None:
-    with _lite_server(tmp_path / "data") as (uri, process):
+    with lite_server(tmp_path / "data") as (uri, process):
         store = open_store(uri=uri, timeout=1)
         store.add_documents(_documents(3))
         new = open_store(uri=uri, timeout=1, collection_name="new")
@@ -796,40 +779,8 @@ def test_the_token_is_in_no_representation(open_store: Open, server: str) -> Non
 # -- a real server --------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def milvus_2_3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The standalone server in PyPI's package `milvus` 2.3.5, with authentication."""
-    pytest.importorskip("milvus", reason="the package milvus has its server for Linux on x86-64 only")
-    port = _free_port()
-    with socket.socket() as etcd:
-        if etcd.connect_ex(("127.0.0.1", 2379)) == 0:
-            pytest.skip("port 2379 is taken, and the etcd inside the real server has no other")
-    command = [sys.executable, "-c", "from milvus import main; main()", "--proxy-port", str(port)]
-    command += ["--authorization-enabled", "true", "--extra-config", "proxy.ip=127.0.0.1"]
-    process = subprocess.Popen(
-        [*command, "--data", str(tmp_path_factory.mktemp("milvus-2.3"))],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,  # the launcher starts the server as a child of its own
-    )
-    try:
-        _wait_for(port, process, seconds=120)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(20)
-
-
 def test_a_real_server(open_store: Open, milvus_2_3: str) -> None:
-    place: dict[str, Any] = {"uri": milvus_2_3, "token": "root:Milvus"}
-    deadline = time.monotonic() + 60
-    while True:  # the port is open before the server is ready
-        try:
-            open_store(**place, timeout=5)
-            break
-        except MilvusStoreError:
-            assert time.monotonic() < deadline
-            time.sleep(0.5)
+    place: dict[str, Any] = {"uri": milvus_2_3, "token": TOKEN}
     with pytest.raises(MilvusAuthError, match="refuses the token"):
         open_store(uri=milvus_2_3, token="root:wrong")
     with pytest.raises(MilvusStoreError, match=r"needs Milvus 2\.5"):

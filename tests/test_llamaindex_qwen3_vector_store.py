@@ -24,9 +24,10 @@ from llama_index.core.vector_stores.types import (
 )
 from llama_index.core.vector_stores.utils import build_metadata_filter_fn
 
-from llamaindex_qwen3.filters import compile_filters
+from llamaindex_qwen3.filters import to_expression
 from llamaindex_qwen3.testing.vector_store import MilvusStoreContract, field, node, unit, where
 from llamaindex_qwen3.vector_store import Qwen3VectorStore, create_vector_store
+from qwen3_core.milvus import Field, Not, raw
 from qwen3_core.milvus.errors import EmbeddingMismatchError
 
 
@@ -117,13 +118,31 @@ def test_a_filter_selects_what_plain_python_selects(rows: Qwen3VectorStore, filt
 @pytest.mark.parametrize("operator", ["CONTAINS", "ANY", "ALL", "IS_EMPTY", "TEXT_MATCH_INSENSITIVE"])
 def test_what_lite_cannot_tell_is_refused(operator: str) -> None:
     with pytest.raises(ValueError, match=operator):
-        compile_filters(where(field("key", FilterOperator[operator], "x")))
+        to_expression(where(field("key", FilterOperator[operator], "x")))
 
 
 @pytest.mark.parametrize("pattern", ["100%", "a_b", "a\\b"])
 def test_a_text_that_would_be_a_pattern_is_refused(pattern: str) -> None:
     with pytest.raises(ValueError, match="pattern"):
-        compile_filters(where(field("key", FilterOperator.TEXT_MATCH, pattern)))
+        to_expression(where(field("key", FilterOperator.TEXT_MATCH, pattern)))
+
+
+def test_filters_may_be_expressions_and_mappings(rows: Qwen3VectorStore) -> None:
+    index = VectorStoreIndex.from_vector_store(rows, embed_model=Letters())
+
+    def found(filters: Any) -> set[str]:
+        by_node = {each.node_id for each in rows.get_nodes(filters=filters)}
+        retriever = index.as_retriever(similarity_top_k=len(ROWS), filters=filters)
+        assert {each.node_id for each in retriever.retrieve("a")} == by_node
+        return by_node
+
+    assert found((Field("n") >= 2) & Field("s").exists()) == {"2", "3", "7"}
+    assert found({"n": [1, -1], "t": None}) == {"1", "4"}
+    assert found(raw("n == 2")) == {"2"}
+    assert found(Not({"n": None})) == {"1", "2", "3", "4", "7", "9"}
+    for wrong in ("n == 2", ["n"], 7):
+        with pytest.raises(TypeError, match=r"raw\(|a mapping of metadata key"):
+            rows.get_nodes(filters=wrong)  # type: ignore[arg-type]
 
 
 # -- what the contract cannot ask of every store ----------------------------------------------------------------

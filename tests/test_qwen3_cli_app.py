@@ -27,6 +27,10 @@ MINI_BOTH = (*MINI, "--reranker", "mini")
 SECTIONS = 600  # ten batches
 QUESTION = "How is data stored?"
 
+needs_llama_index = pytest.mark.skipif(
+    importlib.util.find_spec("llama_index") is None, reason="LlamaIndex is not installed"
+)
+
 
 @pytest.fixture(autouse=True)
 def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,14 +70,22 @@ def chat_url() -> Iterator[str]:
 
 def test_index_twice_adds_nothing(docs: Path, tmp_path: Path) -> None:
     arguments = ("index", docs, "--uri", tmp_path / "milvus.db", *MINI, "--json")
-    first, second = run(*arguments), run(*arguments)
-    assert json.loads(first.stdout) == {
+    first, second = json.loads(run(*arguments).stdout), json.loads(run(*arguments).stdout)
+    assert first.pop("seconds") > 0
+    assert first == {
         "collection": "docs",
         "uri": str(tmp_path / "milvus.db"),
+        "added": 2,
+        "replaced": 0,
+        "skipped": 0,
+        "removed": 0,
+        "failed": [],
         "chunks": 3,
-        "added": 3,
+        "chunks_added": 3,
+        "chunks_removed": 0,
+        "note": "",
     }
-    assert json.loads(second.stdout)["added"] == 0
+    assert (second["skipped"], second["chunks"], second["chunks_added"]) == (2, 3, 0)
     (docs / "more.md").write_text("# More\n\nA new page.")
     assert json.loads(run(*arguments).stdout)["added"] == 1
 
@@ -81,8 +93,40 @@ def test_index_twice_adds_nothing(docs: Path, tmp_path: Path) -> None:
 def test_index_shows_progress_and_a_summary(docs: Path, tmp_path: Path) -> None:
     result = run("index", docs, "--uri", tmp_path / "milvus.db", *MINI)
     assert "embedding" in result.stderr
-    assert "3/3" in result.stderr
+    assert "2/2 files, 3 chunks" in result.stderr
+    assert "a second" in result.stderr
     assert "3 chunks in 'docs'" in result.stdout
+    assert "│ added    │ 2 │" in result.stdout
+
+
+def test_index_prunes_when_told(docs: Path, tmp_path: Path) -> None:
+    arguments = ("index", docs, "--uri", tmp_path / "milvus.db", *MINI, "--json")
+    run(*arguments)
+    (docs / "etcd.txt").unlink()
+    kept, pruned = json.loads(run(*arguments).stdout), json.loads(run(*arguments, "--prune").stdout)
+    assert (kept["removed"], kept["chunks_removed"]) == (0, 0)
+    assert (pruned["removed"], pruned["chunks_removed"]) == (1, 1)
+
+
+def test_index_counts_the_embeddings_own_tokens(docs: Path, tmp_path: Path) -> None:
+    (docs / "storage.md").write_text(" ".join(f"word{n}" for n in range(200)))
+    uri = ("--uri", tmp_path / "milvus.db")
+    few = json.loads(run("index", docs, *uri, *MINI, "--chunk-tokens", "20", "--json").stdout)
+    many = json.loads(run("index", docs, *uri, *MINI, "--chunk-size", "2000", "--json").stdout)
+    assert few["chunks"] > 10
+    assert (many["chunks"], many["replaced"], many["skipped"]) == (2, 1, 1), "the short file is one passage in both"
+    both = run("index", docs, *uri, *MINI, "--chunk-size", "9", "--chunk-tokens", "9")
+    assert both.exit_code == 1
+    assert "not both" in both.stderr
+
+
+def test_index_keeps_its_manifest_where_it_is_told(docs: Path, tmp_path: Path) -> None:
+    result = run("index", docs, "--uri", tmp_path / "a.db", *MINI)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "a.db.manifest").is_file()
+    run("index", docs, "--uri", tmp_path / "b.db", *MINI, "--manifest", tmp_path / "notes")
+    assert (tmp_path / "notes").is_file()
+    assert not (tmp_path / "b.db.manifest").exists()
 
 
 def test_search_shows_both_orders(indexed: str) -> None:
@@ -132,6 +176,7 @@ def test_demo(docs: Path, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (("index", "no/such"), "no such file or folder"),
+        (("index", "no/such", "--prune"), "milvus.db does not exist; index something first"),
         (("search", "q", "--uri", "no.db"), "no.db does not exist; index something first: qwen3-rag index PATH"),
         (("search", " "), "the query is empty"),
         (("ask", "q"), "DASHSCOPE_API_KEY"),
@@ -148,6 +193,19 @@ def test_errors_say_what_to_do(
     assert "Traceback" not in result.output
     assert message in " ".join(result.stderr.split())
     assert list(tmp_path.iterdir()) == [], "nothing was made"
+
+
+@pytest.mark.parametrize("framework", ["langchain", pytest.param("llamaindex", marks=needs_llama_index)])
+def test_tenants_see_their_own_documents_only(docs: Path, tmp_path: Path, framework: str) -> None:
+    place = ("--uri", tmp_path / "milvus.db", "--framework", framework)
+    assert run("index", docs, *place, *MINI, "--tenant", "a").exit_code == 0
+    assert run("index", docs / "etcd.txt", *place, *MINI, "--tenant", "b").exit_code == 0
+    for tenant, count in (("a", 3), ("b", 1)):
+        result = run("search", QUESTION, *place, *MINI_BOTH, "--tenant", tenant, "--json")
+        assert len(json.loads(result.stdout)) == count
+    forgotten = run("search", QUESTION, *place, *MINI_BOTH)
+    assert forgotten.exit_code == 1
+    assert "has tenants: say whose rows are meant" in " ".join(forgotten.stderr.split())
 
 
 def test_more_results_than_candidates(indexed: str) -> None:
@@ -169,14 +227,16 @@ def test_an_index_of_another_embedding_is_refused(indexed: str, docs: Path, embe
     assert embedding_folder.name in error.replace(" ", "")
 
 
-def test_one_bad_file_stops_the_whole_unless_told(docs: Path, tmp_path: Path) -> None:
+def test_one_bad_file_does_not_stop_the_others(docs: Path, tmp_path: Path) -> None:
     (docs / "bad.md").write_bytes(b"\xff\xfe\x00binary")
-    arguments = ("index", docs, "--uri", tmp_path / "milvus.db", *MINI, "--json")
-    refused = run(*arguments)
-    assert refused.exit_code == 1
-    assert "bad.md" in refused.stderr.replace("\n", "")
-    assert not (tmp_path / "milvus.db").exists()
-    assert json.loads(run(*arguments, "--skip-unreadable").stdout)["added"] == 3
+    arguments = ("index", docs, "--uri", tmp_path / "milvus.db", *MINI)
+    shown = run(*arguments)
+    assert shown.exit_code == 1, "a program that calls it has to notice"
+    assert "bad.md: is binary, or text in UTF-16" in " ".join(shown.stdout.split())
+    told = run(*arguments, "--skip-unreadable", "--json")
+    assert told.exit_code == 0
+    assert json.loads(told.stdout)["chunks"] == 3
+    assert [each["source"] for each in json.loads(told.stdout)["failed"]] == [str(docs / "bad.md")]
 
 
 def test_the_token_shows_nowhere(docs: Path) -> None:
@@ -220,7 +280,7 @@ def test_ctrl_c_keeps_what_is_stored_and_the_next_run_goes_on(tmp_path: Path) ->
         kept = store.client.query("docs", filter="", output_fields=["count(*)"])[0]["count(*)"]
     assert 0 < kept < SECTIONS
     result = run("index", docs, "--uri", uri, *MINI, "--json")
-    assert json.loads(result.stdout)["added"] == SECTIONS - kept
+    assert json.loads(result.stdout)["chunks_added"] == SECTIONS - kept
 
 
 def wait_for_rows(database: Path) -> None:
@@ -232,11 +292,6 @@ def wait_for_rows(database: Path) -> None:
             return
         time.sleep(0.1)
     pytest.fail("nothing was written within a minute")
-
-
-needs_llama_index = pytest.mark.skipif(
-    importlib.util.find_spec("llama_index") is None, reason="LlamaIndex is not installed"
-)
 
 
 @needs_llama_index
@@ -266,6 +321,15 @@ def test_llamaindex_answers_from_what_langchain_indexed(indexed: str, chat_url: 
     assert answer["answer"]
     assert len(answer["context"]) == 3
     assert ("relevance_score" in answer["context"][0]["metadata"]) == (reranker == "mini")
+
+
+@needs_llama_index
+def test_llamaindex_goes_on_indexing_where_langchain_stopped(indexed: str, docs: Path) -> None:
+    (docs / "more.md").write_text("# More\n\nA new page.")
+    result = run("index", docs, "--uri", indexed, *MINI, "--framework", "llamaindex", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert (found["added"], found["skipped"], found["chunks"]) == (1, 2, 4)
 
 
 @needs_llama_index

@@ -132,6 +132,7 @@ def test_a_compiled_filter_selects_what_plain_python_selects(
     values = [v for row in rows for v in row.values() if not isinstance(v, (list, dict))]
     value = (st.sampled_from(values) if values else st.none()) | _scalars
     key = (st.sampled_from(present) if present else st.just("a")) | _keys.filter(lambda k: k not in taken)
+    key = key.filter(bool)  # a server cannot look up an empty key, so that it is refused everywhere
     conditions = data.draw(st.dictionaries(key, value | st.lists(value, max_size=4), max_size=2))
     number = next(_numbers)
     stored = {f"{number}-{index}": row for index, row in enumerate(rows)}
@@ -163,13 +164,13 @@ def test_a_long_list_is_a_shallow_expression(lite: GuardedClient) -> None:
         (None, ""),
         ({}, ""),
         ({"a": 1}, '$meta["a"] == 1'),
-        ({"a": True, "b": False}, '$meta["a"] == true and $meta["b"] == false'),
+        ({"a": True, "b": False}, '($meta["a"] == true and $meta["b"] == false)'),
         ({"a": -1.5e-9}, '$meta["a"] == -1.5e-09'),
         ({"a": 'x"\\\n'}, '$meta["a"] == "x\\"\\\\\\n"'),
         ({"a": []}, "pk in []"),
-        ({"a": ("x", None)}, '($meta["a"] == "x" or (not (exists $meta["a"])))'),
+        ({"a": ("x", None)}, '((not (exists $meta["a"])) or $meta["a"] == "x")'),
         ({"pk": "1"}, 'pk == "1"'),
-        ({"text": None}, "text is null"),
+        ({"text": None}, "pk in []"),
     ],
 )
 def test_compiled_expressions(conditions: dict[str, Any] | None, expression: str) -> None:
@@ -191,6 +192,7 @@ def test_compiled_expressions(conditions: dict[str, Any] | None, expression: str
         ({"a": 2**63}, ValueError),
         ({"a": "\ud800"}, ValueError),
         ({"\ud800": 1}, ValueError),
+        ({"": 1}, ValueError),
     ],
 )
 def test_what_is_no_filter_is_refused(conditions: Any, error: type[Exception]) -> None:
@@ -245,6 +247,8 @@ def test_rows_take_given_ids_and_make_the_others() -> None:
         (["a"], [{"when": threading}], None, TypeError, "no JSON value"),
         (["a"], [{"n": {"m": [float("nan")]}}], None, ValueError, r"metadata\['n'\]\['m'\]\[0\]: nan"),
         (["a"], [{"n": 2**63}], None, ValueError, "64-bit"),
+        (["a"], [{"n": ["\ud800"]}], None, ValueError, r"metadata\['n'\]\[0\] is not valid Unicode"),
+        (["a"], [{"\ud800": 1}], None, ValueError, "a key is not valid Unicode"),
     ],
 )
 def test_rows_that_milvus_would_spoil_are_refused(

@@ -30,6 +30,9 @@ def create_vector_store(
     db_name: str = "",
     collection_name: str = "docs",
     hybrid: bool = False,
+    analyzer: str | None = None,
+    tenants: bool = False,
+    tenant: str | None = None,
     consistency_level: str = "Session",
     timeout: float = 60.0,
     batch_size: int = 64,
@@ -40,7 +43,7 @@ def create_vector_store(
     ```python
     with create_vector_store(Qwen3Embeddings(model="mini"), uri="./milvus.db") as store:
         store.add_documents(documents)
-        store.similarity_search("a question", filter={"tenant": "a"})
+        store.similarity_search("a question", filter={"lang": "en"})
     ```
 
     Arguments and errors are those of `Qwen3VectorStore`.
@@ -52,6 +55,9 @@ def create_vector_store(
         db_name=db_name,
         collection_name=collection_name,
         hybrid=hybrid,
+        analyzer=analyzer,
+        tenants=tenants,
+        tenant=tenant,
         consistency_level=consistency_level,
         timeout=timeout,
         batch_size=batch_size,
@@ -77,8 +83,11 @@ class Qwen3VectorStore(SearchableCollection):
       writes anything. A document with an id replaces the one that has it.
     - Scores: cosine similarity in [-1, 1], higher is better; with `hybrid=True` reciprocal rank fusion, of
       which only the order means something.
-    - Filters: `filter={"tenant": "a", "page": [1, 2]}` on searches and `delete`; values are data. `expr=`
-      stays langchain-milvus's raw Milvus expression: never build one from user input.
+    - Filters: `filter={"lang": "en", "page": [1, 2]}` or `filter=(Field("page") >= 3) & ~Field("draft").exists()` on
+      searches and `delete`; values are data. `expr=raw("...")` passes a Milvus expression as it stands: never build
+      one from user input.
+    - Tenants: with `tenants=True` each document belongs to one, and every call needs `tenant="a"`, or a store of
+      `for_tenant("a")`, which sees, replaces and deletes that tenant's documents only.
     - Async methods run the synchronous ones in a thread: pymilvus's asynchronous client is bound to one event
       loop, and a second `asyncio.run()` would fail.
     - The collection remembers the embedding that made it, and refuses another.
@@ -91,21 +100,26 @@ class Qwen3VectorStore(SearchableCollection):
         db_name: a database of the server; empty is the default one.
         collection_name: letters, digits and underscores.
         hybrid: also index the text for BM25, and search by both. Needs Milvus Lite 3 or Milvus 2.5.
+        analyzer: what cuts the text into words for BM25: "standard", "jieba" (Chinese), and on servers also "english",
+            "chinese" and "icu". None is the collection's own, and "standard" for a new one.
+        tenants: give each document of a new collection to a tenant.
+        tenant: open the store of this tenant; means `tenants=True` as well.
         consistency_level: Milvus's; "Session" sees this store's own writes. "Strong" costs a server about 200
             ms a search where the others take 6 ms.
         timeout: seconds for each call; loading and flushing, which build indexes, may take ten times as long.
         batch_size: documents that are embedded and written together: what an interruption loses at most.
-        drop_old: delete the collection first.
+        drop_old: delete the collection first, with the documents of all tenants.
 
     Raises:
-        ValueError: an argument is out of range.
+        ValueError: an argument is out of range, or the collection has no tenants and should.
         TypeError: `embeddings` is no LangChain embeddings.
         EmbeddingMismatchError: another model or another number of dimensions made the collection.
         MilvusLockedError: another process holds the Lite file.
         MilvusAuthError: the server refuses the token.
         MilvusUnavailableError: no server answers.
         MilvusTimeoutError: the server is there and hangs.
-        MilvusStoreError: the collection was not made by this package, lacks the BM25 index, or Milvus failed.
+        MilvusStoreError: the collection was not made by this package, lacks the BM25 index or has another analyzer,
+            this Milvus lacks the analyzer, or Milvus failed.
     """
 
     @classmethod
@@ -141,6 +155,8 @@ class Qwen3VectorStore(SearchableCollection):
     aget_by_ids = _in_thread("get_by_ids")
     aget_pks = _in_thread("get_pks")
     asearch_by_metadata = _in_thread("search_by_metadata")
+    atext_search = _in_thread("text_search")
+    atext_search_with_score = _in_thread("text_search_with_score")
     asimilarity_search = _in_thread("similarity_search")
     asimilarity_search_by_vector = _in_thread("similarity_search_by_vector")
     asimilarity_search_with_score = _in_thread("similarity_search_with_score")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from typing import Any, TypeVar, cast
 
@@ -27,6 +28,9 @@ class MilvusCollection(Milvus):
         db_name: str = "",
         collection_name: str = "docs",
         hybrid: bool = False,
+        analyzer: str | None = None,
+        tenants: bool = False,
+        tenant: str | None = None,
         consistency_level: str = "Session",
         timeout: float = 60.0,
         batch_size: int = 64,
@@ -38,10 +42,14 @@ class MilvusCollection(Milvus):
         if batch_size < 1:
             msg = f"batch_size={batch_size}: pass 1 or more."
             raise ValueError(msg)
+        if tenant is not None and drop_old:
+            msg = "drop_old=True deletes the rows of all tenants. Open the store with tenants=True to do that."
+            raise ValueError(msg)
         plain = token.get_secret_value() if isinstance(token, SecretStr) else token
         address = MilvusAddress(os.fspath(uri), plain or "", db_name, timeout)
         self._batch_size = batch_size
         self._connection: Connection | None = None
+        self._borrowed = False
 
         def connect() -> Any:
             super(MilvusCollection, self).__init__(
@@ -62,9 +70,12 @@ class MilvusCollection(Milvus):
                 EmbeddingIdentity.of(embeddings),
                 measure=lambda: len(embeddings.embed_query("How long is a vector?")),
                 hybrid=hybrid,
+                analyzer=analyzer,
+                tenants=tenants or tenant is not None,
                 consistency_level=consistency_level,
                 drop_old=drop_old,
             )
+            self._collection = self._of(tenant)
         except BaseException:
             self.close()
             raise
@@ -83,13 +94,30 @@ class MilvusCollection(Milvus):
         """What `describe_collection` says, or None (trap: 0.3.3 asks an ORM that has no connection)."""
         return self._collection.info
 
+    def for_tenant(self: _Store, tenant: str) -> _Store:
+        """Return a store of one tenant, of which each call sees that tenant's rows only.
+
+        It shares this store's connection; closing it does nothing, closing this store closes both.
+
+        Raises:
+            TypeError: The tenant is no string.
+            ValueError: The collection has no tenants, or this is already the store of another one.
+        """
+        store = copy.copy(self)
+        store._collection, store._borrowed = self._of(tenant), True
+        return store
+
+    def _of(self, tenant: str | None) -> Collection:
+        """Return the collection as a call with this `tenant` sees it, or refuse the call."""
+        return self._collection if tenant is None else self._collection.for_tenant(tenant)
+
     def drop(self) -> None:
-        """Delete the collection; the next document makes it anew."""
+        """Delete the collection, for the next document to make it anew; in a tenant's store the tenant's rows."""
         self._collection.drop()
 
     def close(self) -> None:
         """Close the connection, and free a Lite file for other processes; doing it twice is fine."""
-        if self._connection is not None:
+        if self._connection is not None and not self._borrowed:
             self._connection.close()
 
     def __enter__(self: _Store) -> _Store:

@@ -8,8 +8,10 @@ from typing import Any
 from langchain_core.documents import Document
 
 from langchain_qwen3.vector_store.collection import MilvusCollection
-from qwen3_core.milvus.filters import compile_filter, join_all
-from qwen3_core.milvus.rows import Rows, check_vectors
+from qwen3_core.milvus import And, Expression, Filter
+from qwen3_core.milvus.expressions import Raw
+from qwen3_core.milvus.filters import PRIMARY_FIELD
+from qwen3_core.milvus.rows import check_vectors
 
 
 class WritableCollection(MilvusCollection):
@@ -31,6 +33,7 @@ class WritableCollection(MilvusCollection):
         ids: Sequence[str | None] | None = None,
         skip_existing: bool = False,
         progress: Callable[[int, int], None] | None = None,
+        tenant: str | None = None,
     ) -> list[str]:
         """Embed and write texts in batches, those that are not there yet.
 
@@ -47,6 +50,7 @@ class WritableCollection(MilvusCollection):
             skip_existing: leave rows with given ids as they are, as it is done with made ids. For ids that
                 change with the content.
             progress: called after each batch with the number of texts written and to write.
+            tenant: whose the texts are, in a collection with tenants.
 
         Returns:
             The ids, in the order of the texts.
@@ -54,21 +58,23 @@ class WritableCollection(MilvusCollection):
         Raises:
             TypeError: a text is no string, or metadata holds something that is no JSON value.
             ValueError: lengths differ, a text or id is too long, a metadata name is taken, an id stands for
-                two different texts, or the embedding gives unusable vectors.
+                two different texts, the embedding gives unusable vectors, or no tenant is named where there are
+                some.
             EmbeddingMismatchError: the vectors have another length than the collection's.
             MilvusStoreError: Milvus failed.
         """
-        rows = Rows(list(texts), metadatas, ids)
-        present = self._collection.existing_ids([key for key in rows.first if skip_existing or key in rows.made])
+        collection = self._of(tenant)
+        rows = collection.rows(list(texts), metadatas, ids)
+        present = collection.existing_ids([key for key in rows.first if skip_existing or key in rows.made])
         todo = [index for key, index in rows.first.items() if key not in present]
         size = batch_size or self._batch_size
         for start in range(0, len(todo), size):
             batch = todo[start : start + size]
             vectors = self._embedding.embed_documents([rows.texts[index] for index in batch])
-            self._collection.write(rows, batch, vectors, timeout)
+            collection.write(rows, batch, vectors, timeout)
             if progress:
                 progress(min(start + size, len(todo)), len(todo))
-        self._collection.flush()
+        collection.flush()
         return rows.keys
 
     def add_embeddings(  # type: ignore[override]
@@ -80,16 +86,18 @@ class WritableCollection(MilvusCollection):
         batch_size: int = 1000,
         *,
         ids: Sequence[str | None] | None = None,
+        tenant: str | None = None,
     ) -> list[str]:
         """Write texts with vectors that this store's embedding made; otherwise as `add_texts`."""
-        rows = Rows(list(texts), metadatas, ids)
+        collection = self._of(tenant)
+        rows = collection.rows(list(texts), metadatas, ids)
         if texts:
             check_vectors(embeddings, len(texts))
         todo = list(rows.first.values())
         for start in range(0, len(todo), batch_size):
             batch = todo[start : start + batch_size]
-            self._collection.write(rows, batch, [embeddings[index] for index in batch], timeout)
-        self._collection.flush()
+            collection.write(rows, batch, [embeddings[index] for index in batch], timeout)
+        collection.flush()
         return rows.keys
 
     def upsert(  # type: ignore[override]
@@ -102,28 +110,57 @@ class WritableCollection(MilvusCollection):
     def delete(  # type: ignore[override]
         self,
         ids: list[str] | None = None,
-        expr: str | None = None,
+        expr: Expression | None = None,
         *,
-        filter: Mapping[str, Any] | None = None,  # noqa: A002
+        filter: Filter | None = None,  # noqa: A002
         timeout: float | None = None,
+        tenant: str | None = None,
     ) -> bool:
         """Delete rows by id, or those that fulfil `expr` and `filter`; ids that do not exist are no error.
 
         Traps: the base returns False where Milvus failed, and writes ids into the expression unescaped.
 
         Raises:
-            ValueError: nothing says what to delete, or both ids and a condition do.
+            TypeError: `expr` is not made by `raw`.
+            ValueError: nothing says what to delete, both ids and a condition do, or no tenant is named where there are
+                some.
         """
-        condition = join_all(expr, compile_filter(filter))
-        if (ids is None) == (not condition):
+        collection = self._of(tenant)
+        condition = both(expr, filter)
+        if (ids is None) == (condition is None):
             msg = "Pass either ids= or a condition (filter= or expr=). To delete everything, call drop()."
             raise ValueError(msg)
         if ids is not None:
-            self._collection.delete_ids(ids, timeout)
+            collection.delete_ids(ids, timeout)
         else:
-            self._collection.delete(condition, timeout)
+            collection.delete(condition, timeout)
         return True
 
-    def existing_ids(self, ids: Sequence[str]) -> set[str]:
+    def existing_ids(self, ids: Sequence[str], *, tenant: str | None = None) -> set[str]:
         """Return those of `ids` that are in the collection, whoever wrote them."""
-        return self._collection.existing_ids(ids)
+        return self._of(tenant).existing_ids(ids)
+
+    def get_pks(  # type: ignore[override]
+        self,
+        expr: Expression,
+        *,
+        filter: Filter | None = None,  # noqa: A002
+        tenant: str | None = None,
+        **options: Any,
+    ) -> list[str]:
+        """Return the ids of the rows that fulfil a condition (trap: the base reads past tenants)."""
+        rows = self._of(tenant).query(both(expr, filter), [PRIMARY_FIELD], **options)
+        return [row[PRIMARY_FIELD] for row in rows]
+
+
+def both(expr: Expression | None, filter: Filter | None) -> Expression | None:  # noqa: A002
+    """Return the condition of a call: what `raw` made, and the filter.
+
+    Raises:
+        TypeError: `expr` is not made by `raw`, or the filter is none.
+    """
+    if expr is not None and not isinstance(expr, Raw):
+        msg = f"expr={expr!r}: to pass a Milvus expression as it stands, wrap it: raw('...'). Others go into filter=."
+        raise TypeError(msg)
+    given = [each for each in (expr, filter) if each is not None]
+    return And(*given) if given else None

@@ -11,7 +11,8 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
-from qwen3_core.milvus.errors import MilvusStoreError, explain
+from qwen3_core.milvus.errors import MilvusStoreError, causes, explain
+from qwen3_core.milvus.filters import PRIMARY_FIELD, compile_ids
 from qwen3_core.milvus.lite_file import open_error
 
 DENSE_METRIC = "COSINE"
@@ -28,8 +29,22 @@ SLOW_CALLS = {"flush": 10, "load_collection": 10, "create_collection": 10, "crea
 """Calls that build or rebuild an index, and by how much their deadline is longer: reopening a Lite file after
 a crash took up to 50 s where a search takes milliseconds."""
 
+NOT_LOADED = 101
+"""What Milvus says of a collection that is not in memory: for some seconds after a server's restart (2.3.5: 27 s), and
+of `milvus-lite server` for ever. Loading waits for the one, and does the other."""
+
+LOADED_CALLS = frozenset({"search", "hybrid_search", "query", "delete"})
+"""Calls that need a loaded collection."""
+
 FULL_TEXT_SINCE = (2, 5)
 """The first server with BM25 functions. Older ones take the schema without a word and fail later."""
+
+TEXT_MATCH_SINCE = (2, 4)
+"""The first server that takes a pattern such as `like "%text%"`; 2.3.5 takes prefixes only."""
+
+PARTITION_UPSERT_SINCE = (2, 4)
+"""The first server whose upsert finds the right partition; 2.3.5 puts rows where a search by the partition key never
+looks (https://github.com/milvus-io/milvus/pull/30772)."""
 
 _LOCAL_MEMBERS = frozenset({"create_schema", "prepare_index_params", "get_server_type"})
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
@@ -177,7 +192,16 @@ class GuardedClient:
             with self._address.errors(name, deadline):
                 return member(*args, timeout=deadline, **kwargs)
 
-        return call
+        def call_when_loaded(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return call(*args, **kwargs)
+            except MilvusStoreError as error:
+                if not any(getattr(cause, "code", None) == NOT_LOADED for cause in causes(error)):
+                    raise
+            self.load_collection(kwargs.get("collection_name") or args[0])
+            return call(*args, **kwargs)
+
+        return call_when_loaded if name in LOADED_CALLS else call
 
     def close(self) -> None:
         """Close the connection; doing it twice is fine."""
@@ -201,6 +225,14 @@ class GuardedClient:
         On Lite 3.2.2 an upsert merges: metadata keys of the old row that the new one lacks stay; an insert
         replaces. On a server it is the upsert that replaces, and an insert keeps both rows.
         """
+        if self._is_older(PARTITION_UPSERT_SINCE):
+            fields = self.describe_collection(collection)["fields"]
+            if any(field.get("is_partition_key") for field in fields):
+                # Trap: pymilvus writes `ids=` into the expression as they stand.
+                ids = compile_ids([row[PRIMARY_FIELD] for row in rows])
+                self.delete(collection, filter=ids, timeout=timeout)
+                self.insert(collection, rows, timeout=timeout)
+                return
         write = self.insert if self.is_lite else self.upsert
         write(collection, rows, timeout=timeout)
 
@@ -210,13 +242,27 @@ class GuardedClient:
         Raises:
             MilvusStoreError: the server is older than 2.5.
         """
-        found = re.match(r"v?(\d+)\.(\d+)", self.version)
-        if not self.is_lite and found and (int(found[1]), int(found[2])) < FULL_TEXT_SINCE:
+        self._require(FULL_TEXT_SINCE, "hybrid=True", "full-text search", "pass hybrid=False")
+
+    def require_text_match(self) -> None:
+        """Refuse a server that finds a text at the beginning of a string only.
+
+        Raises:
+            MilvusStoreError: the server is older than 2.4.
+        """
+        self._require(TEXT_MATCH_SINCE, "contains()", "finding a text within a string", "compare whole values")
+
+    def _require(self, since: tuple[int, int], what: str, why: str, instead: str) -> None:
+        if self._is_older(since):
             msg = (
-                f"hybrid=True needs Milvus 2.5 or newer for full-text search; {self._address.shown} is "
-                f"{self.version}. Update the server, or pass hybrid=False."
+                f"{what} needs Milvus {since[0]}.{since[1]} or newer for {why}; {self._address.shown} is "
+                f"{self.version}. Update the server, or {instead}."
             )
             raise MilvusStoreError(msg)
+
+    def _is_older(self, since: tuple[int, int]) -> bool:
+        found = re.match(r"v?(\d+)\.(\d+)", self.version)
+        return not self.is_lite and found is not None and (int(found[1]), int(found[2])) < since
 
     def dense_index(self) -> dict[str, Any]:
         """Return the index parameters of a dense vector field."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from qwen3_core.milvus.client import GuardedClient, MilvusAddress
+from qwen3_core.milvus.errors import MilvusDatabaseError, MilvusStoreError
 from qwen3_core.milvus.lite_file import LiteFile
 
 
@@ -23,6 +24,7 @@ class Connection:
         client: The client, with a deadline on every call.
 
     Raises:
+        MilvusDatabaseError: The server has no such database.
         MilvusStoreError: It cannot be opened; nothing is held then.
     """
 
@@ -35,6 +37,7 @@ class Connection:
             # Under the lock: two threads that open one Lite file at once lock each other out.
             with self.writing, address.errors("connecting"):
                 self.client = GuardedClient((connect or self._connect)(), address)
+            self._check_database()
         except BaseException:
             self.close()
             raise
@@ -43,6 +46,20 @@ class Connection:
         from pymilvus import MilvusClient
 
         return MilvusClient(**self.address.client_args())
+
+    def _check_database(self) -> None:
+        """Refuse a database that is not there (trap: Milvus 2.3 says of one that it has no collections)."""
+        wanted = self.address.db_name
+        if not wanted:
+            return
+        try:
+            there = list(self.client.list_databases())
+        except MilvusStoreError:  # who may not list them learns it in the first call
+            return
+        if wanted not in there:
+            others = ", ".join(sorted(there))
+            msg = f"Milvus at {self.address.shown} has no database {wanted!r}; it has {others}. Correct db_name=."
+            raise MilvusDatabaseError(msg)
 
     def close(self) -> None:
         """Close the connection, and free a Lite file for other processes; doing it twice is fine.

@@ -34,8 +34,25 @@ class MilvusLockedError(MilvusStoreError):
     """Another process holds the Milvus Lite file."""
 
 
+class MilvusDatabaseError(MilvusStoreError):
+    """The server has no such database."""
+
+
+class MilvusDiskFullError(MilvusStoreError):
+    """There is no room left where Milvus writes."""
+
+
 class EmbeddingMismatchError(MilvusStoreError, ValueError):
     """The collection was made by another embedding model, or by another number of dimensions."""
+
+
+_NO_ROOM = re.compile(r"no space left on device|file too large|disk quota exceeded", re.IGNORECASE)
+"""What the system says (ENOSPC, EFBIG, EDQUOT); Milvus Lite and servers pass it on as text."""
+
+_DATABASE_NOT_FOUND = 800
+"""A server's own code for it, since 2.4 (`ErrDatabaseNotFound`); Milvus Lite says it in words."""
+
+_NO_DATABASE = re.compile(r"^database '[^']*' does not exist")
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
@@ -85,6 +102,13 @@ def explain(error: BaseException, *, server: str, doing: str, timeout: float | N
     if status == "UNAVAILABLE" or "Fail connecting" in text:
         return MilvusUnavailableError(
             f"No server answers as {where} ({doing}). Start it, correct uri=, or use a local file: uri='./milvus.db'."
+        )
+    if getattr(error, "code", None) == _DATABASE_NOT_FOUND or _NO_DATABASE.search(text):
+        return MilvusDatabaseError(f"{where} has no such database ({text}). Create it, or correct db_name=.")
+    if _NO_ROOM.search(text):
+        return MilvusDiskFullError(
+            f"{where} has no room left to write to ({doing}: {text}). Free some, and do it again: what was written "
+            "before is there."
         )
     if "closed channel" in text:
         return MilvusStoreError(f"{where}: {doing} after the store was closed. Open it again.")

@@ -1,16 +1,17 @@
 r"""Filters for Milvus in which values are data: nothing in a key or a value becomes part of the expression.
 
-Milvus Lite 3.2 has no filter templates (https://github.com/milvus-io/milvus-lite/issues/327), so values are
-written into the expression as literals, escaped here. Its tokenizer knows six escapes (`\"`, `\'`, `\\`,
-`\n`, `\r`, `\t`) and takes every other character as it stands; a server's grammar accepts the same. A test
-compares compiled filters over random rows with plain Python.
+One compiler serves mappings, `expressions`, LlamaIndex's filters and ids. Tests compare what compiled filters select
+among random rows with plain Python, on Milvus Lite and on a server.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
+
+from qwen3_core.milvus.expressions import And, Comparison, Expression, In, Not, Or, Raw, as_expression
+from qwen3_core.milvus.literals import literal, pattern, quote
 
 PRIMARY_FIELD = "pk"
 """The primary key's field, the name that langchain-milvus uses."""
@@ -18,51 +19,64 @@ PRIMARY_FIELD = "pk"
 TEXT_FIELD = "text"
 """The text's field, the name that langchain-milvus uses."""
 
-_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
-_MAX_INT = 2**63 - 1
+NOTHING = f"{PRIMARY_FIELD} in []"
+"""The expression that no row fulfils; servers refuse a constant such as `1 == 2`."""
+
+MAX_DEPTH = 40
+"""How deep And and Or may nest: Lite's parser and evaluator recurse, and fail near 100."""
+
+Filter = Mapping[str, Any] | Expression
+"""What is taken wherever a `filter` is asked for."""
 
 
 def compile_filter(
-    filter: Mapping[str, Any] | None,  # noqa: A002  # the name that LangChain's vector stores use
+    filter: Filter | None,  # noqa: A002  # the name that LangChain's vector stores use
     *,
     fields: Collection[str] = (PRIMARY_FIELD, TEXT_FIELD),
+    key_prefix: str = "",
 ) -> str:
-    """Compile conditions, all of which must hold, to a Milvus expression.
+    """Compile a condition to a Milvus expression.
 
-    A value is compared for equality; a list, tuple or set asks for any of its members, and an empty one
-    matches no row; None matches rows in which the key is absent or null. Comparison is Python's: `1`, `1.0`
-    and `True` are equal on Milvus Lite (a server tells True from 1), a string equals no number. Milvus 2.3
-    takes a stored null for a value that is present.
+    A mapping asks for equality of every key; a list, tuple or set asks for any of its members, and an empty one matches
+    no row; None matches rows in which the key is absent or null. Expressions mean what they mean in Python (see
+    `expressions`), with these exceptions, which are Milvus's:
+
+    - `1`, `1.0` and `True` are equal on Milvus Lite, as in Python; a server tells True from 1.
+    - A stored list or object is neither greater nor less than anything, and on Milvus Lite also not the negation of it.
+    - Milvus 2.3 takes a stored null for a value that is present.
+    - `Field("tags")[1]` is the second of a list; on a server also what an object has under the key "1".
 
     Args:
-        filter: metadata key -> str, bool, int, float, None, or a list, tuple or set of these. None or an
-            empty mapping gives an empty expression, which selects everything.
-        fields: names that are fields of the collection; every other key is looked up in the dynamic metadata.
+        filter: metadata key -> str, bool, int, float, None, or a list, tuple or set of these; or an expression. None or
+            an empty mapping gives an empty expression, which selects everything.
+        fields: names that are VARCHAR fields of the collection; every other key is looked up in the dynamic metadata.
+        key_prefix: what every primary key begins with, though the caller's ids do not.
 
     Returns:
         The expression.
 
     Raises:
-        TypeError: a key is no string, or a value has a type that Milvus cannot compare with.
-        ValueError: a number that is not finite or leaves 64 bits, or a string that is not valid Unicode.
+        TypeError: a plain string, a key that is no string, or a value that Milvus cannot compare with.
+        ValueError: a number that is not finite or leaves 64 bits, a string that is not valid Unicode, or a condition
+            that is nested too deep.
     """
     if filter is None:
         return ""
-    if not isinstance(filter, Mapping):
-        msg = f"A filter is a mapping of metadata key to value, not {type(filter).__name__}."
-        raise TypeError(msg)
-    return " and ".join(_condition(key, value, fields) for key, value in filter.items())
+    return _Compiler(fields, key_prefix).compile(as_expression(filter))
 
 
-def compile_ids(ids: Sequence[str], *, primary_field: str = PRIMARY_FIELD) -> str:
+def compile_ids(ids: Sequence[str], *, key_prefix: str = "") -> str:
     """Compile "the primary key is one of `ids`"; no ids match nothing.
 
-    Args:
-        ids: primary keys.
-        primary_field: the primary key's field.
+    Raises:
+        TypeError: an id is no string.
+        ValueError: an id is not valid Unicode.
+    """
+    return compile_filter(has_id(ids), key_prefix=key_prefix)
 
-    Returns:
-        The expression.
+
+def has_id(ids: Sequence[str]) -> Expression:
+    """Return the expression "the id is one of these".
 
     Raises:
         TypeError: an id is no string.
@@ -72,151 +86,134 @@ def compile_ids(ids: Sequence[str], *, primary_field: str = PRIMARY_FIELD) -> st
         if not isinstance(id_, str):
             msg = f"An id is a string, not {type(id_).__name__}."
             raise TypeError(msg)
-    return f"{primary_field} in [{', '.join(_quote(id_) for id_ in ids)}]"
-
-
-Operator = Literal["==", "!=", ">", ">=", "<", "<=", "in", "not in", "contains text"]
-"""What `compile_comparison` knows."""
-
-NOTHING = f"{PRIMARY_FIELD} in []"
-"""The expression that no row fulfils; servers refuse a constant such as `1 == 2`."""
-
-
-def compile_comparison(
-    key: str,
-    operator: Operator,
-    value: Any,
-    *,
-    negated: bool = False,
-    fields: Collection[str] = (PRIMARY_FIELD, TEXT_FIELD),
-) -> str:
-    """Compile one comparison of a metadata key, or its negation.
-
-    In Milvus a comparison with a key that is absent is neither true nor false, and negating it changes nothing. Here
-    a row without the key fulfils no comparison, hence each negation ("!=" and "not in" are negations): Python's logic.
-    A value of another type than the stored one is unequal; it is neither greater nor less, nor the negation of it.
-    None stands for "absent or null" with "==" and "!=".
-
-    Args:
-        key: The metadata key.
-        operator: How to compare; "contains text" asks for a part of a string, with regard to case.
-        value: str, bool, int, float, None, or for "in" and "not in" a list, tuple or set of these.
-        negated: Whether the rows are wanted that do not fulfil it.
-        fields: Names that are fields of the collection.
-
-    Raises:
-        TypeError: The value has a type that the operator cannot compare with.
-        ValueError: The value cannot be written, or Milvus would read it as a pattern.
-    """
-    positive = {"!=": "==", "not in": "in"}.get(operator, operator)
-    negated = negated != (positive != operator)
-    if positive in {"==", "in"}:
-        many = isinstance(value, (list, tuple, set, frozenset))
-        if many != (positive == "in"):
-            msg = (
-                f"Operator {operator!r} for key {key!r} with {value!r}: 'in' and 'not in' take lists, others one value."
-            )
-            raise TypeError(msg)
-        expression = _condition(key, value, fields)
-    elif positive == "contains text":
-        expression = f'{_operand(key, fields)} like "%{_pattern(key, value)}%"'
-    elif value is None or isinstance(value, (bool, list, tuple, set, frozenset)):
-        msg = f"Operator {operator!r} for key {key!r} takes a number or a string, not {value!r}."
-        raise TypeError(msg)
-    else:
-        expression = f"{_operand(key, fields)} {positive} {_literal(key, value)}"
-    return _negate(key, expression, value, fields) if negated else expression
-
-
-def _negate(key: str, expression: str, value: Any, fields: Collection[str]) -> str:
-    if expression == NOTHING:
-        return f'{PRIMARY_FIELD} != ""'  # every row: no key is empty
-    operand = _operand(key, fields)
-    asks_for_absent = value is None or (isinstance(value, (list, tuple, set, frozenset)) and None in value)
-    if asks_for_absent or not operand.startswith("$meta"):
-        return f"not ({expression})"
-    return f"((not (exists {operand})) or (not ({expression})))"
-
-
-def _pattern(key: str, value: Any) -> str:
-    if not isinstance(value, str):
-        msg = f"A text to look for in {key!r} is a string, not {type(value).__name__}."
-        raise TypeError(msg)
-    if set(value) & set("%_\\"):
-        msg = f"{value!r}: Milvus reads %, _ and \\ as a pattern and has no way to mean the characters. Leave them out."
-        raise ValueError(msg)
-    return _quote(value)[1:-1]
-
-
-def join_any(*expressions: str) -> str:
-    """Join expressions with `or`; an empty one holds for every row, so the whole is empty then."""
-    return "" if "" in expressions else _any(list(expressions))
+    return In(PRIMARY_FIELD, ids)
 
 
 def join_all(*expressions: str | None) -> str:
-    """Join expressions with `and`, leaving out the empty ones."""
+    """Join compiled expressions with `and`, leaving out the empty ones."""
     present = [expression for expression in expressions if expression]
     return present[0] if len(present) == 1 else " and ".join(f"({expression})" for expression in present)
 
 
-def _condition(key: str, value: Any, fields: Collection[str]) -> str:
-    operand = _operand(key, fields)
-    if isinstance(value, (list, tuple, set, frozenset)):
+@dataclass(frozen=True)
+class _Compiler:
+    """Compiles; an empty string stands for every row.
+
+    In Milvus Lite a comparison with a key that is absent is neither true nor false, and negating it changes nothing; on
+    a server it is false. So negation goes down to the comparisons, and each knows its own complement.
+    """
+
+    fields: Collection[str]
+    key_prefix: str
+
+    def compile(self, node: Expression, *, negated: bool = False, depth: int = 0) -> str:
+        if depth > MAX_DEPTH:
+            msg = f"The filter nests And and Or more than {MAX_DEPTH} deep, which Milvus cannot evaluate."
+            raise ValueError(msg)
+        while isinstance(node, Not):
+            node, negated = node.part, not negated
+        if isinstance(node, (And, Or)):
+            parts = [self.compile(part, negated=negated, depth=depth + 1) for part in node.parts]
+            return _all(parts) if isinstance(node, And) != negated else _any(parts)
+        if isinstance(node, Raw):
+            return f"(not ({node.text}))" if negated else f"({node.text})"
+        if not isinstance(node, Comparison):
+            msg = f"{type(node).__name__} is no expression of this package."
+            raise TypeError(msg)
+        if node.path[0] in self.fields:
+            found = self._on_field(node)
+            return _not(found) if negated else found
+        return self._not_on_metadata(node) if negated else self._on_metadata(node)
+
+    def _on_field(self, node: Comparison) -> str:
+        """Compile a comparison with a VARCHAR field, which always has a string and no parts."""
+        name, value, operator = str(node.path[0]), node.value, node.operator
+        prefix = self.key_prefix if name == PRIMARY_FIELD else ""
+        if len(node.path) > 1:
+            return NOTHING
+        if operator == "exists":
+            return ""
+        if operator == "in":
+            texts = [quote(prefix + member) for member in value if isinstance(member, str)]
+            return f"{name} in [{', '.join(texts)}]" if texts else NOTHING
+        if not isinstance(value, str):
+            return NOTHING
+        if operator == "contains":
+            return f'{name} like "{prefix}{pattern(name, value)[1:]}'
+        return f"{name} {operator} {quote(prefix + value)}"
+
+    def _on_metadata(self, node: Comparison) -> str:
+        place = _Place(node.path)
+        if node.operator == "exists":
+            return place.present
+        members = node.value if node.operator == "in" else (node.value,)
+        wanted = place.compare(node.operator, members)
+        if None in members:
+            return _any([place.absent, wanted])
+        return wanted if place.no_text == "" or wanted == NOTHING else _all([wanted, place.no_text])
+
+    def _not_on_metadata(self, node: Comparison) -> str:
+        place = _Place(node.path)
+        if node.operator == "exists":
+            return place.absent
+        members = node.value if node.operator == "in" else (node.value,)
+        unwanted = _not(place.compare(node.operator, members))
+        if None in members:
+            return _all([place.present, unwanted])
+        others = [place.of_another_type(node.value)] if node.operator in {"<", "<=", ">", ">="} else []
+        return _any([place.absent, unwanted, *others])
+
+
+class _Place:
+    """A place in the metadata of a row, in Milvus's words."""
+
+    def __init__(self, path: tuple[str | int, ...]) -> None:
+        self.key = str(path[0])
+        parts = [str(part) if isinstance(part, int) else quote(part) for part in path]
+        self.operand = "$meta" + "".join(f"[{part}]" for part in parts)
+        # Lite looks for parts also in a string that happens to hold JSON.
+        text = f'$meta[{parts[0]}] like "%"' if len(parts) > 1 else ""
+        self.no_text = f"(not ({text}))" if text else ""
+        self.absent = f"(not (exists {self.operand}))"
+        self.present = f"(exists {self.operand})"
+        if text:
+            self.absent = f"({self.absent} or ({text}))"
+            self.present = f"({self.present} and {self.no_text})"
+
+    def compare(self, operator: str, members: Collection[Any]) -> str:
+        """Compile the comparison itself; None among the members is left out."""
+        if operator == "contains":
+            return f"{self.operand} like {pattern(self.key, *members)}"
+        sign = "==" if operator == "in" else operator
         # `$meta["k"] in [...]` is refused by Lite 3.2.2 ("left side of 'in' must be a field reference").
-        return _any([_equals(key, operand, member) for member in value])
-    return _equals(key, operand, value)
+        return _any([f"{self.operand} {sign} {literal(self.key, each)}" for each in members if each is not None])
+
+    def of_another_type(self, value: Any) -> str:
+        """Compile "cannot be compared with this value" where Lite gives neither true nor false."""
+        if isinstance(value, str):
+            return f"({self.operand} < 0 or {self.operand} >= 0)"
+        return f'({self.operand} like "%")'
 
 
-def _operand(key: str, fields: Collection[str]) -> str:
-    if not isinstance(key, str):
-        msg = f"A filter key is a string, not {type(key).__name__}: {key!r}."
-        raise TypeError(msg)
-    return key if key in fields else f"$meta[{_quote(key)}]"
-
-
-def _equals(key: str, operand: str, value: Any) -> str:
-    if value is None:
-        # `== null` does not parse, and `is null` on a JSON key is newer than `exists`.
-        return f"(not (exists {operand}))" if operand.startswith("$meta") else f"{operand} is null"
-    return f"{operand} == {_literal(key, value)}"
-
-
-def _any(conditions: list[str]) -> str:
-    """Join with `or`, as a balanced tree: Lite recurses, and a long chain overflows its stack."""
-    if not conditions:
+def _not(expression: str) -> str:
+    if expression == "":
         return NOTHING
-    if len(conditions) == 1:
-        return conditions[0]
-    half = len(conditions) // 2
-    return f"({_any(conditions[:half])} or {_any(conditions[half:])})"
+    return "" if expression == NOTHING else f"(not ({expression}))"
 
 
-def _literal(key: str, value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return _quote(value)
-    if isinstance(value, int):
-        if abs(value) > _MAX_INT:
-            msg = f"The value of filter key {key!r} leaves the range of 64-bit integers."
-            raise ValueError(msg)
-        return int.__repr__(value)
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            msg = f"The value of filter key {key!r} is {value}; Milvus compares finite numbers only."
-            raise ValueError(msg)
-        return float.__repr__(value)
-    msg = (
-        f"The value of filter key {key!r} is a {type(value).__name__}; a filter takes str, bool, int, float, "
-        "None, and lists, tuples or sets of these."
-    )
-    raise TypeError(msg)
+def _all(parts: list[str]) -> str:
+    return NOTHING if NOTHING in parts else _tree("and", [part for part in parts if part])
 
 
-def _quote(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        msg = f"{text!r} is not valid Unicode (a lone surrogate) and cannot be sent to Milvus."
-        raise ValueError(msg) from error
-    return f'"{text.translate(_ESCAPES)}"'
+def _any(parts: list[str]) -> str:
+    if "" in parts:
+        return ""
+    return _tree("or", [part for part in parts if part != NOTHING]) or NOTHING
+
+
+def _tree(word: str, parts: list[str]) -> str:
+    """Join as a balanced tree: a server's parser recurses, and a long chain overflows its stack."""
+    if len(parts) < 2:
+        return "".join(parts)
+    half = len(parts) // 2
+    return f"({_tree(word, parts[:half])} {word} {_tree(word, parts[half:])})"

@@ -6,6 +6,7 @@ milvus-lite is imported on first use.
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from dataclasses import dataclass, field
 
@@ -18,17 +19,52 @@ def open_error(path: str) -> MilvusStoreError:
         import fcntl
     except ImportError:  # pragma: no cover  # Windows has no Milvus Lite
         return MilvusStoreError("Milvus Lite does not run on Windows: use a server, uri='http://host:19530'.")
+    lock = os.path.join(path, "LOCK")
     try:
-        with open(os.path.join(path, "LOCK"), "rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with open(lock, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return MilvusLockedError(
-            f"{path} is open in another process, and Milvus Lite allows one. Close it there, or share it: "
-            f"run `milvus-lite server --data-dir {path} --host 127.0.0.1` and use uri='http://127.0.0.1:19530'."
+            f"{path} is open in another process{_holder(lock)}, and Milvus Lite allows one. Close it there, or "
+            f"share it: run `milvus-lite server --data-dir {path} --host 127.0.0.1` and use uri='http://127.0.0.1:19530'."
         )
     except OSError:
-        pass  # no lock file, or not ours to read: the general message names the path
+        pass  # no lock file, or not ours to read: what is below names the path
     return MilvusStoreError(f"Milvus Lite could not open {path}; its log says why (logger 'milvus_lite').")
+
+
+def _holder(lock: str) -> str:
+    """Return " (process 123, python)" where the system tells who holds a lock file, as Linux does."""
+    try:
+        inode = os.stat(lock).st_ino
+        with open("/proc/locks", encoding="ascii") as file:
+            # "4: FLOCK  ADVISORY  WRITE 26547 fe:00:2515811 0 EOF"; a process of another container has number 0 or -1.
+            held = [line.split() for line in file if " FLOCK " in line]
+        number = next(int(line[4]) for line in held if line[5].rpartition(":")[2] == str(inode) and int(line[4]) > 0)
+        # The name only: a command line may have a token in it.
+        with open(f"/proc/{number}/comm", encoding="utf-8", errors="replace") as file:
+            return f" (process {number}, {file.read().strip()})"
+    except (OSError, StopIteration, ValueError, IndexError):
+        return ""
+
+
+def remove_half_made(path: str, database: str, collection: str) -> bool:
+    """Remove the folder of a collection that was never made, and tell whether there was one.
+
+    Milvus Lite 3.2.2 makes a collection's folder and then writes what it is into `schema.json`. Killed in between, or
+    with a full disk, it leaves a folder that is no collection to it, and yet refuses to make that collection again.
+
+    Args:
+        path: The Lite file, which is open in this process; the caller holds its lock for writers.
+        database: Empty for the default one.
+        collection: The collection's name.
+    """
+    inside = ["databases", database] if database not in {"", "default"} else []
+    folder = os.path.join(path, *inside, "collections", collection)
+    if not os.path.isdir(folder) or os.path.exists(os.path.join(folder, "schema.json")):
+        return False
+    shutil.rmtree(folder)
+    return True
 
 
 @dataclass(eq=False)

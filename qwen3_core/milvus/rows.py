@@ -151,27 +151,35 @@ def check_vectors(vectors: Sequence[Sequence[float]], count: int) -> int:
     return sizes.pop()
 
 
-def _check_size(text: str, limit: int, what: str, advice: str) -> None:
+def _check_unicode(text: str, what: str) -> int:
+    """Return the length in UTF-8 bytes."""
     try:
-        size = len(text.encode())
+        return len(text.encode())
     except UnicodeEncodeError as error:
         msg = f"{what} is not valid Unicode (a lone surrogate at character {error.start})."
         raise ValueError(msg) from error
+
+
+def _check_size(text: str, limit: int, what: str, advice: str) -> None:
+    size = _check_unicode(text, what)
     if size > limit:
         msg = f"{what} has {size:,} bytes in UTF-8, and Milvus takes at most {limit:,}. {advice}"
         raise ValueError(msg)
 
 
 def _check_json(value: Any, where: str) -> None:
-    if value is None or isinstance(value, (bool, str)):
+    if value is None or isinstance(value, bool):
         return
-    if isinstance(value, (int, float)):
+    if isinstance(value, str):
+        _check_unicode(value, where)  # Lite would store it, and fail in every filter on that key from then on
+    elif isinstance(value, (int, float)):
         _check_number(value, where)
     elif isinstance(value, Mapping):
         for key, member in value.items():
             if not isinstance(key, str):
                 msg = f"{where}: the key {key!r} is a {type(key).__name__}, not a string."
                 raise TypeError(msg)
+            _check_unicode(key, f"{where}: a key")
             _check_json(member, f"{where}[{key!r}]")
     elif isinstance(value, (list, tuple)):
         for index, member in enumerate(value):

@@ -52,7 +52,10 @@ def index(
     uri: options.Uri = "./milvus.db",
     token: options.Token = None,
     collection: options.Collection = "docs",
+    db_name: options.DbName = "",
     tenant: options.Tenant = None,
+    hybrid: options.Hybrid = False,
+    analyzer: options.Analyzer = None,
     embedding: options.Embedding = DEFAULT_EMBEDDING_MODEL,
     chunk_tokens: options.ChunkTokens = None,
     chunk_size: options.ChunkSize = None,
@@ -66,7 +69,16 @@ def index(
 ) -> None:
     """Make a collection hold the passages of files, as they are now. Files that have not changed are skipped."""
     with reported() as console:
-        store = StoreOptions(uri=uri, token=token, collection=collection, tenant=tenant, embedding=embedding)
+        store = StoreOptions(
+            uri=uri,
+            token=token,
+            db_name=db_name,
+            collection=collection,
+            tenant=tenant,
+            hybrid=hybrid,
+            analyzer=analyzer,
+            embedding=embedding,
+        )
         if any(is_gone(str(path)) for path in check_paths(paths, prune=prune)):
             store.require_path()
         indexing: IndexOptions = {
@@ -92,7 +104,10 @@ def search(
     uri: options.Uri = "./milvus.db",
     token: options.Token = None,
     collection: options.Collection = "docs",
+    db_name: options.DbName = "",
     tenant: options.Tenant = None,
+    hybrid: options.Hybrid = False,
+    analyzer: options.Analyzer = None,
     embedding: options.Embedding = DEFAULT_EMBEDDING_MODEL,
     reranker: options.Reranker = DEFAULT_RERANKER_MODEL,
     fetch_k: options.FetchK = 10,
@@ -103,7 +118,16 @@ def search(
     """Show the best documents for a question, by vector and after reranking."""
     with reported():
         require_query(question)
-        store = StoreOptions(uri=uri, token=token, collection=collection, tenant=tenant, embedding=embedding)
+        store = StoreOptions(
+            uri=uri,
+            token=token,
+            db_name=db_name,
+            collection=collection,
+            tenant=tenant,
+            hybrid=hybrid,
+            analyzer=analyzer,
+            embedding=embedding,
+        )
         stages = Stages(reranker=reranker, fetch_k=fetch_k, top_n=top_n)
         candidates = framework_of(framework).search(store, question, stages)
         print_result([asdict(each) for each in candidates[:top_n]], render.table(candidates, top_n), as_json=as_json)
@@ -116,7 +140,10 @@ def ask(
     uri: options.Uri = "./milvus.db",
     token: options.Token = None,
     collection: options.Collection = "docs",
+    db_name: options.DbName = "",
     tenant: options.Tenant = None,
+    hybrid: options.Hybrid = False,
+    analyzer: options.Analyzer = None,
     embedding: options.Embedding = DEFAULT_EMBEDDING_MODEL,
     reranker: options.Reranker = DEFAULT_RERANKER_MODEL,
     chat: options.Chat = None,
@@ -143,7 +170,16 @@ def ask(
             thinking_budget=thinking_budget,
             max_tokens=max_tokens,
         )
-        store = StoreOptions(uri=uri, token=token, collection=collection, tenant=tenant, embedding=embedding)
+        store = StoreOptions(
+            uri=uri,
+            token=token,
+            db_name=db_name,
+            collection=collection,
+            tenant=tenant,
+            hybrid=hybrid,
+            analyzer=analyzer,
+            embedding=embedding,
+        )
         stages = Stages(reranker=reranker, fetch_k=fetch_k, top_n=top_n)
         answer = framework_of(framework).ask(store, question, stages, chat_options)
         print_result(answer.to_dict(), *render.answer(answer), as_json=as_json)

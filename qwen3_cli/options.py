@@ -23,6 +23,13 @@ Collection = Annotated[str, typer.Option(help="The collection to use.")]
 Tenant = Annotated[
     str | None, typer.Option(help="Whose documents, in a collection with tenants; a new one gets tenants by it.")
 ]
+DbName = Annotated[str, typer.Option("--db-name", help="A database of the server, if it is not the default one.")]
+Hybrid = Annotated[
+    bool, typer.Option("--hybrid", help="By vector and by full text; a collection needs it from the start.")
+]
+Analyzer = Annotated[
+    str | None, typer.Option(help='What cuts text into words for --hybrid, such as "standard", or "jieba" for Chinese.')
+]
 Embedding = Annotated[str, typer.Option(help='Embedding model: a hub name, a folder, or "mini" (for trying only).')]
 ChunkTokens = Annotated[
     int | None, typer.Option(min=1, help="Tokens of a chunk at most, by the embedding's tokenizer; 256 by default.")
@@ -73,6 +80,9 @@ class StoreOptions:
     collection: str = "docs"
     embedding: str = DEFAULT_EMBEDDING_MODEL
     tenant: str | None = None
+    db_name: str = ""
+    hybrid: bool = False
+    analyzer: str | None = None
 
     def require_path(self) -> None:
         """Refuse a Lite path that does not exist, since opening it would create it.

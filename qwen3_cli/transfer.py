@@ -25,6 +25,7 @@ def export(
     *,
     uri: options.Uri = "./milvus.db",
     token: options.Token = None,
+    db_name: options.DbName = "",
     collection: options.Collection = "docs",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an export that is in the folder.")] = False,
     as_json: options.Json = False,
@@ -32,7 +33,7 @@ def export(
     """Write a collection to Parquet files. An export that was interrupted goes on from where it stopped."""
     with reported() as console:
         StoreOptions(uri=uri, collection=collection).require_path()
-        with _connected(uri, token) as connection, _progress(console, "exporting") as progress:
+        with _connected(uri, token, db_name) as connection, _progress(console, "exporting") as progress:
             done = export_collection(connection, collection, folder, overwrite=overwrite, progress=progress)
         shown = f"{done.rows:,} rows of {collection!r} in {folder}: {done.shards} files, {done.seconds:.1f} s"
         print_result({**asdict(done), "uri": uri, "folder": str(folder)}, shown, as_json=as_json)
@@ -43,6 +44,7 @@ def import_(
     *,
     uri: options.Uri = "./milvus.db",
     token: options.Token = None,
+    db_name: options.DbName = "",
     collection: Annotated[
         str | None, typer.Option(help="The collection to write; the exported one's name if not given.")
     ] = None,
@@ -60,7 +62,7 @@ def import_(
     """Write exported rows into a collection, without embedding again. What is there already is not done again."""
     with reported() as console:
         read_export(folder).check()  # before a Lite file is made for nothing
-        with _connected(uri, token) as connection, _progress(console, "importing") as progress:
+        with _connected(uri, token, db_name) as connection, _progress(console, "importing") as progress:
             done = import_collection(
                 connection,
                 folder,
@@ -75,8 +77,8 @@ def import_(
 
 
 @contextmanager
-def _connected(uri: str, token: str | None) -> Iterator[Connection]:
-    with closing(Connection(MilvusAddress(uri, token or ""))) as connection:
+def _connected(uri: str, token: str | None, db_name: str) -> Iterator[Connection]:
+    with closing(Connection(MilvusAddress(uri, token or "", db_name))) as connection:
         yield connection
 
 

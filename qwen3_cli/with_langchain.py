@@ -35,7 +35,10 @@ def open_store(options: StoreOptions) -> Iterator[Qwen3VectorStore]:
         uri=options.uri,
         token=options.token,
         collection_name=options.collection,
+        db_name=options.db_name,
         tenant=options.tenant,
+        hybrid=options.hybrid,
+        analyzer=options.analyzer,
     ) as store:
         yield store
 

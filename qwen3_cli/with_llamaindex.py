@@ -37,7 +37,10 @@ def _open(options: StoreOptions, embedding: Qwen3Embedding) -> Qwen3VectorStore:
         uri=options.uri,
         token=options.token,
         collection_name=options.collection,
+        db_name=options.db_name,
         tenant=options.tenant,
+        hybrid=options.hybrid,
+        analyzer=options.analyzer,
     )
 
 
@@ -78,7 +81,10 @@ def ask(store: StoreOptions, question: str, stages: Stages, chat: ChatOptions) -
         uri=store.uri,
         token=store.token,
         collection_name=store.collection,
+        db_name=store.db_name,
         tenant=store.tenant,
+        hybrid=store.hybrid,
+        analyzer=store.analyzer,
         fetch_k=stages.fetch_k,
         top_n=stages.top_n,
     ) as engine:

@@ -12,6 +12,7 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 import uuid
 from collections import Counter
@@ -22,14 +23,16 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from milvus_servers import lite_server
 
 from qwen3_core.ingest import load_chunks, manifest, sink
 from qwen3_core.ingest.manifest import Manifest, manifest_key, manifest_path
 from qwen3_core.ingest.pipeline import index_files
 from qwen3_core.ingest.summary import IndexSummary
 from qwen3_core.milvus import Collection, Connection, EmbeddingIdentity, MilvusAddress
+from qwen3_core.milvus.errors import MilvusStoreError
 
-KILLS = 30
+KILLS, SERVER_KILLS = 30, 10
 FILES = 40
 SIZE = 8  # of a vector
 
@@ -38,6 +41,11 @@ Passages = Counter[tuple[str, str]]
 
 def embed(texts: list[str]) -> list[list[float]]:
     return [[byte / 255 for byte in hashlib.sha256(text.encode()).digest()[:SIZE]] for text in texts]
+
+
+def embed_slowly(texts: list[str]) -> list[list[float]]:
+    time.sleep(0.02)
+    return embed(texts)
 
 
 def open_collection(connection: Connection, name: str = "docs") -> Collection:
@@ -50,8 +58,7 @@ def index(database: Path, docs: Path, working: Any) -> IndexSummary:
 
     def slow(texts: list[str]) -> list[list[float]]:
         working.set()
-        time.sleep(0.02)
-        return embed(texts)
+        return embed_slowly(texts)
 
     connection = Connection(MilvusAddress(str(database)))
     try:
@@ -188,6 +195,37 @@ def test_rows_that_milvus_lite_shows_twice_after_a_kill_are_mended(tmp_path: Pat
     assert stored(database) == wanted(docs)
     assert run(processes, database, docs)[0] == 0
     assert stored(database) == wanted(docs)
+
+
+def test_10_kills_of_the_server_lose_nothing_and_leave_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sink, "_ROWS_PER_FLUSH", 60)
+    docs, chance, failed = tmp_path / "docs", random.Random(6), 0
+    docs.mkdir()
+    for number in range(FILES):
+        write(docs, number, version=0)
+    for version in range(SERVER_KILLS + 1):
+        with lite_server(tmp_path / "data") as (uri, server):
+            connection = Connection(MilvusAddress(uri, timeout=10))
+            collection = open_collection(connection)
+            started = time.monotonic()
+            index_files(collection, embed_slowly, docs, prune=True, batch_size=8)
+            seconds = time.monotonic() - started
+            assert passages_in(collection) == wanted(docs)
+            if version == SERVER_KILLS:
+                connection.close()
+                break
+            edit(docs, chance, version)
+            assassin = threading.Timer(chance.uniform(0, seconds / 2), server.kill)
+            assassin.start()
+            try:
+                index_files(collection, embed_slowly, docs, prune=True, batch_size=8)
+            except MilvusStoreError:
+                failed += 1
+            assassin.join()
+            connection.close()
+    assert failed > SERVER_KILLS / 3, "too few of the kills were in the middle of the work"
 
 
 NAMES = ("a.md", "b.txt", "sub/c.md", "sub/deep/d.md")

@@ -208,6 +208,19 @@ def test_tenants_see_their_own_documents_only(docs: Path, tmp_path: Path, framew
     assert "has tenants: say whose rows are meant" in " ".join(forgotten.stderr.split())
 
 
+@pytest.mark.parametrize("framework", ["langchain", pytest.param("llamaindex", marks=needs_llama_index)])
+def test_full_text_finds_an_identifier_where_it_is_asked_for(docs: Path, tmp_path: Path, framework: str) -> None:
+    place = ("--uri", tmp_path / "milvus.db", "--framework", framework, "--hybrid", "--reranker", "none")
+    for number in range(12):
+        (docs / f"part-{number}.txt").write_text(f"The part XK-{4711 + number} is a screw made of steel.")
+    assert run("index", docs, *place[:4], *MINI, "--hybrid").exit_code == 0
+    found = json.loads(run("search", "XK-4717", *place, *MINI, "--top-n", "1", "--json").stdout)
+    assert found[0]["text"] == "The part XK-4717 is a screw made of steel."
+    other = run("search", "XK-4717", *place, *MINI, "--analyzer", "jieba")
+    assert other.exit_code == 1
+    assert "analyzer" in other.stderr
+
+
 def test_more_results_than_candidates(indexed: str) -> None:
     result = run("search", "q", "--uri", indexed, *MINI_BOTH, "--fetch-k", "2", "--top-n", "3")
     assert result.exit_code == 1

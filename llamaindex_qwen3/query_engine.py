@@ -113,6 +113,7 @@ def create_query_engine(
     collection_name: str = "docs",
     hybrid: bool = False,
     analyzer: str | None = None,
+    alpha: float | None = None,
     tenant: str | None = None,
     fetch_k: int = 10,
     top_n: int | None = None,
@@ -150,6 +151,7 @@ def create_query_engine(
         collection_name: Letters, digits and underscores.
         hybrid: Search by vector and by BM25.
         analyzer: What cuts the text into words for BM25; see `create_vector_store`.
+        alpha: How much the vector counts in a hybrid search, 0 to 1, against BM25; None fuses the ranks of both (RRF).
         tenant: Whose nodes are indexed and searched, in a collection with tenants.
         fetch_k: How many candidates the search fetches, 1 or more.
         top_n: How many are kept, at most `fetch_k`; None is the reranker's own number, or 3 without one.
@@ -167,6 +169,7 @@ def create_query_engine(
         MilvusStoreError: There is no collection and nothing to index, or see `create_vector_store`.
     """
     _check_counts(fetch_k, top_n)
+    _check_alpha(alpha, hybrid=hybrid)
     store = create_vector_store(
         embed_model,
         uri=uri,
@@ -185,8 +188,8 @@ def create_query_engine(
         else:
             index_nodes(store, documents, embed_model, splitter=splitter, show_progress=show_progress)
         return _assemble(
-            store, llm, embed_model, reranker, fetch_k=fetch_k, top_n=top_n, filters=filters, citations=citations,
-            streaming=streaming, response_mode=response_mode,
+            store, llm, embed_model, reranker, fetch_k=fetch_k, top_n=top_n, alpha=alpha, filters=filters,
+            citations=citations, streaming=streaming, response_mode=response_mode,
         )  # fmt: skip
     except BaseException:
         store.close()
@@ -205,6 +208,12 @@ def _check_counts(fetch_k: int, top_n: int | None) -> None:
         raise ValueError(msg)
 
 
+def _check_alpha(alpha: float | None, *, hybrid: bool) -> None:
+    if alpha is not None and not (hybrid and 0 <= alpha <= 1):
+        msg = f"alpha={alpha}: pass 0 to 1, together with hybrid=True."
+        raise ValueError(msg)
+
+
 def _assemble(
     store: Qwen3VectorStore,
     llm: LLM,
@@ -213,6 +222,7 @@ def _assemble(
     *,
     fetch_k: int,
     top_n: int | None,
+    alpha: float | None,
     filters: Filters | None,
     citations: bool,
     streaming: bool,
@@ -230,6 +240,7 @@ def _assemble(
         similarity_top_k=fetch_k,
         sparse_top_k=fetch_k,
         hybrid_top_k=fetch_k,
+        alpha=alpha,
         vector_store_query_mode=VectorStoreQueryMode.HYBRID if store.hybrid else VectorStoreQueryMode.DEFAULT,
         filters=filters,
     )

@@ -133,10 +133,16 @@ class TestStandardHybridOnLite(VectorStoreIntegrationTests):
         return open_store(self.get_embeddings(), hybrid=True)
 
 
-class TestStandardOnServer(VectorStoreIntegrationTests):
+class TestStandardOnLiteServer(VectorStoreIntegrationTests):
     @pytest.fixture
     def vectorstore(self, open_store: Open, server: str) -> Qwen3VectorStore:
         return open_store(self.get_embeddings(), uri=server, drop_old=True)
+
+
+class TestStandardOnMilvus(VectorStoreIntegrationTests):
+    @pytest.fixture
+    def vectorstore(self, open_store: Open, milvus_2_3: str) -> Qwen3VectorStore:
+        return open_store(self.get_embeddings(), uri=milvus_2_3, token=TOKEN, drop_old=True)
 
 
 # -- what is found --------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.postprocessor import SimilarityPostprocessor
 from llama_index.core.schema import Document, QueryBundle, TextNode
 from llama_index.core.tools import QueryEngineTool
-from llama_index.core.vector_stores.types import FilterOperator
+from llama_index.core.vector_stores.types import FilterOperator, VectorStoreQuery
 
 from llamaindex_qwen3 import Qwen3, Qwen3Embedding, Qwen3Rerank, collect_reasoning, create_query_engine
 from llamaindex_qwen3.query_engine import Qwen3QueryEngine
@@ -162,6 +162,20 @@ def test_hybrid_and_without_a_reranker(documents: list[Document], options: dict[
         response: Any = engine.query("cats sleep")
         assert response.source_nodes[0].node.get_content() == TEXTS[2]
         assert len(response.source_nodes) == 2
+
+
+def test_hybrid_by_weights(documents: list[Document], options: dict[str, Any]) -> None:
+    question, plain = "etcd", {**options, "reranker": None}
+    with create_query_engine(documents, hybrid=True, alpha=0.0, top_n=1, **plain) as words:
+        assert [node.get_content() for node in words.query(question).source_nodes] == [TEXTS[1]]
+    with create_query_engine(hybrid=True, alpha=1.0, top_n=1, **plain) as vectors:
+        nearest = vectors.store.query(
+            VectorStoreQuery(query_embedding=options["embed_model"].get_query_embedding(question), similarity_top_k=1)
+        )
+        assert [node.node_id for node in vectors.query(question).source_nodes] == nearest.ids
+    for hybrid, alpha in ((True, 1.5), (False, 0.5)):
+        with pytest.raises(ValueError, match=r"alpha=.*hybrid=True"):
+            create_query_engine(hybrid=hybrid, alpha=alpha, **plain)
 
 
 def test_any_llm_and_any_postprocessor(documents: list[Document], options: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQuery,
 )
 from llama_index.core.vector_stores.utils import build_metadata_filter_fn
+from milvus_servers import TOKEN
 
 from llamaindex_qwen3.filters import to_expression
 from llamaindex_qwen3.testing.vector_store import MilvusStoreContract, field, node, unit, where
@@ -49,6 +50,18 @@ class Letters(BaseEmbedding):
 class TestContract(MilvusStoreContract):
     def make(self, uri: str, *, hybrid: bool = False) -> Qwen3VectorStore:
         return create_vector_store(Letters(), uri=uri, collection_name="contract", hybrid=hybrid)
+
+
+class TestContractOnMilvus(MilvusStoreContract):
+    @pytest.fixture
+    def uri(self, milvus_2_3: str) -> str:
+        create_vector_store(Letters(), uri=milvus_2_3, token=TOKEN, collection_name="contract", drop_old=True).close()
+        return milvus_2_3
+
+    def make(self, uri: str, *, hybrid: bool = False) -> Qwen3VectorStore:
+        if hybrid:
+            pytest.skip("Milvus 2.3 has no full-text search")
+        return create_vector_store(Letters(), uri=uri, token=TOKEN, collection_name="contract")
 
 
 # -- random filters against plain Python ----------------------------------------------------------------------

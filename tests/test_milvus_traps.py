@@ -135,6 +135,16 @@ def test_a_server_keeps_both_rows_of_one_id_and_ours_replaces(open_collection: O
     collection.drop()
 
 
+def test_a_server_finds_deleted_rows_for_a_moment_and_ours_does_not(open_collection: Open, milvus_2_3: str) -> None:
+    collection = open_collection(uri=milvus_2_3, token=TOKEN, drop_old=True)
+    for number in range(5):
+        write(collection, {str(number): "text"})
+        assert len(collection.search([1.0, 0.0], 5)) == 1
+        collection.delete_ids([str(number)])
+        assert collection.search([1.0, 0.0], 5) == []
+    collection.drop()
+
+
 def test_a_server_refuses_ef_below_k_and_ours_is_never_below(open_collection: Open, milvus_2_3: str) -> None:
     collection = open_collection(uri=milvus_2_3, token=TOKEN, drop_old=True)
     write(collection, {str(n): "text" for n in range(300)})

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from qwen3_core.milvus.expressions import as_expression, comparisons
-from qwen3_core.milvus.filters import PRIMARY_FIELD, TEXT_FIELD, Filter, compile_filter, has_id, join_all
+from qwen3_core.milvus.filters import PRIMARY_FIELD, TEXT_FIELD, Filter, compile_filter, compile_ids, has_id, join_all
 from qwen3_core.milvus.identity import mismatch
 from qwen3_core.milvus.opening import OpenedCollection
 from qwen3_core.milvus.rows import SPARSE_FIELD, VECTOR_FIELD, Rows, check_vectors
@@ -150,6 +150,11 @@ class Collection(OpenedCollection):
     def _delete(self, expression: str, timeout: float | None = None) -> None:
         with self._connection.writing:
             self._client.delete(self.name, filter=expression, timeout=timeout)
+        if self._consistency == "Session" and not self._client.is_lite:
+            # Trap: the answer to a delete says no time (2.3.5), so pymilvus lets the session's next reads be older than
+            # it. A strong read waits for it, and what the server has seen then, later reads see too.
+            options = {"limit": 1, "consistency_level": "Strong", "timeout": timeout}
+            self._client.query(self.name, filter=compile_ids([""]), output_fields=[PRIMARY_FIELD], **options)
 
     def delete_ids(self, ids: Sequence[str], timeout: float | None = None) -> None:
         """Delete rows by primary key; those that do not exist are no error."""

@@ -235,9 +235,10 @@ def test_a_bulk_import_that_was_killed_goes_on(
     fill(source, 200)
     export_collection(source, "docs", tmp_path / "export", shard_bytes=1)
     (tmp_path / "seen").mkdir()
+    server = connect(milvus_2_3, TOKEN)
+    server.client.drop_collection("docs")  # of other tests
     # After one step the server has one of two files, and has not finished with it.
     kill_in_the_middle("import", milvus_2_3, tmp_path / "export", 1, TOKEN, str(tmp_path / "seen"))
-    server = connect(milvus_2_3, TOKEN)
     assert import_collection(server, tmp_path / "export", server_folder=tmp_path / "seen").written <= 100
     assert contents(server) == contents(source)
     server.client.drop_collection("docs")

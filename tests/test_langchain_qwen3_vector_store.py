@@ -142,7 +142,8 @@ class TestStandardOnLiteServer(VectorStoreIntegrationTests):
 class TestStandardOnMilvus(VectorStoreIntegrationTests):
     @pytest.fixture
     def vectorstore(self, open_store: Open, milvus_2_3: str) -> Qwen3VectorStore:
-        return open_store(self.get_embeddings(), uri=milvus_2_3, token=TOKEN, drop_old=True)
+        place: dict[str, Any] = {"uri": milvus_2_3, "token": TOKEN, "collection_name": "standard"}
+        return open_store(self.get_embeddings(), **place, drop_old=True)
 
 
 # -- what is found --------------------------------------------------------------------------------------------

@@ -84,6 +84,19 @@ class StoreOptions:
     hybrid: bool = False
     analyzer: str | None = None
 
+    @property
+    def opening(self) -> dict[str, Any]:
+        """The arguments that both frameworks' `create_vector_store` have, without the embedding."""
+        return {
+            "uri": self.uri,
+            "token": self.token,
+            "db_name": self.db_name,
+            "collection_name": self.collection,
+            "tenant": self.tenant,
+            "hybrid": self.hybrid,
+            "analyzer": self.analyzer,
+        }
+
     def require_path(self) -> None:
         """Refuse a Lite path that does not exist, since opening it would create it.
 

@@ -29,17 +29,7 @@ from qwen3_core.ingest.summary import IndexSummary
 @contextmanager
 def open_store(options: StoreOptions) -> Iterator[Qwen3VectorStore]:
     """Open the collection and close it at the end, so that another process may open the file."""
-    embeddings = Qwen3Embeddings(model=options.embedding)
-    with create_vector_store(
-        embeddings,
-        uri=options.uri,
-        token=options.token,
-        collection_name=options.collection,
-        db_name=options.db_name,
-        tenant=options.tenant,
-        hybrid=options.hybrid,
-        analyzer=options.analyzer,
-    ) as store:
+    with create_vector_store(Qwen3Embeddings(model=options.embedding), **options.opening) as store:
         yield store
 
 

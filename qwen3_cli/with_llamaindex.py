@@ -17,7 +17,6 @@ from llamaindex_qwen3 import (
     create_vector_store,
     index_documents,
 )
-from llamaindex_qwen3.vector_store import Qwen3VectorStore
 from qwen3_cli.options import ChatOptions, Stages, StoreOptions
 from qwen3_cli.passages import Answer, Passage
 from qwen3_core.ingest.indexing import IndexOptions
@@ -27,21 +26,8 @@ from qwen3_core.ingest.summary import IndexSummary
 def index(options: StoreOptions, paths: Sequence[Path], indexing: IndexOptions) -> IndexSummary:
     """Make the collection hold the passages of files."""
     embedding = Qwen3Embedding(model_name=options.embedding)
-    with _open(options, embedding) as store:
+    with create_vector_store(embedding, **options.opening) as store:
         return index_documents(store, paths, embed_model=embedding, **indexing)
-
-
-def _open(options: StoreOptions, embedding: Qwen3Embedding) -> Qwen3VectorStore:
-    return create_vector_store(
-        embedding,
-        uri=options.uri,
-        token=options.token,
-        collection_name=options.collection,
-        db_name=options.db_name,
-        tenant=options.tenant,
-        hybrid=options.hybrid,
-        analyzer=options.analyzer,
-    )
 
 
 def make_llm(options: ChatOptions) -> Qwen3:
@@ -58,7 +44,7 @@ def search(store: StoreOptions, question: str, stages: Stages) -> list[Passage]:
     """Return every candidate with its scores, best first."""
     store.require_path()
     embedding = Qwen3Embedding(model_name=store.embedding)
-    with _open(store, embedding) as opened:
+    with create_vector_store(embedding, **store.opening) as opened:
         if not opened.has_collection:
             raise store.missing()
         vector = embedding.get_query_embedding(question)
@@ -78,13 +64,7 @@ def ask(store: StoreOptions, question: str, stages: Stages, chat: ChatOptions) -
         llm=llm,
         embed_model=Qwen3Embedding(model_name=store.embedding),
         reranker=_make_reranker(stages, top_n=stages.top_n) if stages.reranks else None,
-        uri=store.uri,
-        token=store.token,
-        collection_name=store.collection,
-        db_name=store.db_name,
-        tenant=store.tenant,
-        hybrid=store.hybrid,
-        analyzer=store.analyzer,
+        **store.opening,
         fetch_k=stages.fetch_k,
         top_n=stages.top_n,
     ) as engine:

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from qwen3_core.milvus.client import BY_ID
 from qwen3_core.milvus.collection import OUTPUT_FIELDS, Collection, Row
 from qwen3_core.milvus.expressions import And, Field, In
 from qwen3_core.milvus.filters import PRIMARY_FIELD, TEXT_FIELD
@@ -105,9 +106,7 @@ def _pages(collection: Collection, sources: list[str] | None) -> Iterator[list[R
             condition if sources is None else And(condition, In("source", sources)),
             [PRIMARY_FIELD, "source"],
             limit=_ROWS_PER_PAGE,
-            iterator="True",  # what pymilvus's query_iterator asks for; Milvus then sorts by id
-            reduce_stop_for_best="True",
-            consistency_level="Strong",  # another process may have written a moment ago
+            **BY_ID,
         )
         if len(rows) < _ROWS_PER_PAGE:
             yield rows

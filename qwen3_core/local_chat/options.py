@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from qwen3_core.adaptive import ThinkingRule, needs_thinking
@@ -124,6 +124,3 @@ _RANGES: Mapping[str, tuple[Any, float, float]] = {
     "seed": (int, -(2**63), 2**63 - 1),
     "thinking_budget": (int, 1, float("inf")),
 }
-
-OPTION_NAMES = tuple(option.name for option in fields(ChatOptions))
-"""The names of everything that a call can say."""

@@ -46,6 +46,13 @@ PARTITION_UPSERT_SINCE = (2, 4)
 """The first server whose upsert finds the right partition; 2.3.5 puts rows where a search by the partition key never
 looks (https://github.com/milvus-io/milvus/pull/30772)."""
 
+BY_ID: Mapping[str, str] = {"iterator": "True", "reduce_stop_for_best": "True", "consistency_level": "Strong"}
+"""Arguments of a query with a limit that returns the first rows in the order of their ids, those of a moment ago too.
+
+Trap: pymilvus's `query_iterator`, which sends the same, writes the last id into its expression unescaped (3.0.2), and
+an id with a quote breaks it.
+"""
+
 _LOCAL_MEMBERS = frozenset({"create_schema", "prepare_index_params", "get_server_type"})
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 
@@ -219,20 +226,26 @@ class GuardedClient:
         """Whether Milvus Lite answers, in this process or over http."""
         return self.version.startswith("milvus_lite")  # the `milvus` package of PyPI is "v2.3.5-lite" and no Lite
 
-    def put(self, collection: str, rows: list[dict[str, Any]], timeout: float | None = None) -> None:
+    def put(
+        self, collection: str, rows: list[dict[str, Any]], timeout: float | None = None, *, partitioned: bool = False
+    ) -> None:
         """Write rows; one with the same primary key is replaced as a whole.
 
         On Lite 3.2.2 an upsert merges: metadata keys of the old row that the new one lacks stay; an insert
         replaces. On a server it is the upsert that replaces, and an insert keeps both rows.
+
+        Args:
+            collection: the collection's name.
+            rows: the rows.
+            timeout: seconds; the address's own if None.
+            partitioned: whether the collection has a partition key.
         """
-        if self._is_older(PARTITION_UPSERT_SINCE):
-            fields = self.describe_collection(collection)["fields"]
-            if any(field.get("is_partition_key") for field in fields):
-                # Trap: pymilvus writes `ids=` into the expression as they stand.
-                ids = compile_ids([row[PRIMARY_FIELD] for row in rows])
-                self.delete(collection, filter=ids, timeout=timeout)
-                self.insert(collection, rows, timeout=timeout)
-                return
+        if partitioned and self._is_older(PARTITION_UPSERT_SINCE):
+            # Trap: pymilvus writes `ids=` into the expression as they stand.
+            ids = compile_ids([row[PRIMARY_FIELD] for row in rows])
+            self.delete(collection, filter=ids, timeout=timeout)
+            self.insert(collection, rows, timeout=timeout)
+            return
         write = self.insert if self.is_lite else self.upsert
         write(collection, rows, timeout=timeout)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from qwen3_core.milvus.expressions import as_expression, comparisons
@@ -75,12 +75,12 @@ class Collection(OpenedCollection):
         """
         self.ready()
         found = Rows(texts, metadatas, ids)
-        self._check_names(found)
+        self._check_names(found, range(len(texts)))
         return found
 
-    def _check_names(self, rows: Rows) -> None:
-        for number, metadata in enumerate(rows.metadatas):
-            if self.tenants and TENANT_FIELD in metadata:
+    def _check_names(self, rows: Rows, numbers: Iterable[int]) -> None:
+        for number in numbers if self.tenants else ():
+            if TENANT_FIELD in rows.metadatas[number]:
                 msg = (
                     f"Document {number}: the metadata key {TENANT_FIELD!r} is a field of the collection. Pass tenant=."
                 )
@@ -112,12 +112,13 @@ class Collection(OpenedCollection):
         size = check_vectors(vectors, len(batch))
         with self._connection.writing:
             there = self.ready()
-            self._check_names(rows)
+            self._check_names(rows, batch)
             if not there:
                 self.create(size)
             self.check_size(size)
             data = [rows.row(index, vector) for index, vector in zip(batch, vectors, strict=True)]
-            self._client.put(self.name, [self._tenant.stamp(row) for row in data] if self._tenant else data, timeout)
+            own = [self._tenant.stamp(row) for row in data] if self._tenant else data
+            self._client.put(self.name, own, timeout, partitioned=self.tenants)
 
     def flush(self) -> None:
         """Make what was written fast to search, where Milvus does not do so by itself."""
@@ -132,7 +133,7 @@ class Collection(OpenedCollection):
         if self._tenant is None:
             self._drop()
         elif self.ready():
-            self._delete(self._tenant.condition)
+            self._delete([self._tenant.condition])
 
     def delete(self, condition: Condition, timeout: float | None = None) -> None:
         """Delete the rows that fulfil a condition; an empty one is refused, since it would select all.
@@ -145,11 +146,12 @@ class Collection(OpenedCollection):
             msg = "an empty condition would delete everything; to do that, drop the collection"
             raise ValueError(msg)
         if there:
-            self._delete(self.compile(condition), timeout)
+            self._delete([self.compile(condition)], timeout)
 
-    def _delete(self, expression: str, timeout: float | None = None) -> None:
-        with self._connection.writing:
-            self._client.delete(self.name, filter=expression, timeout=timeout)
+    def _delete(self, expressions: Sequence[str], timeout: float | None = None) -> None:
+        for expression in expressions:
+            with self._connection.writing:
+                self._client.delete(self.name, filter=expression, timeout=timeout)
         if self._consistency == "Session" and not self._client.is_lite:
             # Trap: the answer to a delete says no time (2.3.5), so pymilvus lets the session's next reads be older than
             # it. A strong read waits for it, and what the server has seen then, later reads see too.
@@ -158,9 +160,10 @@ class Collection(OpenedCollection):
 
     def delete_ids(self, ids: Sequence[str], timeout: float | None = None) -> None:
         """Delete rows by primary key; those that do not exist are no error."""
-        self.ready()
-        for part in _parts(ids):
-            self.delete(has_id(part), timeout)
+        there = self.ready()
+        expressions = [self.compile(has_id(part)) for part in _parts(ids)]
+        if there and expressions:
+            self._delete(expressions, timeout)
 
     # -- reading -----------------------------------------------------------------------------------------------
 

@@ -36,7 +36,7 @@ class _State:
 
 
 class OpenedCollection:
-    """The part of `Collection` that opens, creates and drops; arguments and errors are told there."""
+    """The part of `Collection` that opens and creates; arguments and errors are told there."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class OpenedCollection:
             self._client.require_full_text()
             self._require_analyzer(analyzer or DEFAULT_ANALYZER)
         if drop_old:
-            self.drop()
+            self._drop()
         self._open()
 
     @property
@@ -223,11 +223,8 @@ class OpenedCollection:
             time.sleep(0.1)
         return False
 
-    def drop(self) -> None:
-        """Delete the collection, if there is one, with the rows of all tenants."""
-        self._drop()
-
     def _drop(self) -> None:
+        """Delete the collection, if there is one, with the rows of all tenants."""
         with self._connection.writing:
             if self._client.has_collection(self.name):
                 self._client.drop_collection(self.name)

@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from qwen3_core.milvus.client import BY_ID
 from qwen3_core.milvus.collection import Row
 from qwen3_core.milvus.connection import Connection
 from qwen3_core.milvus.expressions import Field
@@ -114,16 +115,12 @@ def _tables(connection: Connection, export: Export, last: str) -> Iterator[Any]:
 
 
 def _page(connection: Connection, export: Export, last: str, limit: int) -> list[Row]:
-    # Trap: pymilvus's query_iterator writes the last id into its expression unescaped (3.0.2), and an id with a quote
-    # breaks it. This is what it sends otherwise; "iterator" makes Milvus sort by id.
     return list(
         connection.client.query(
             export.shape.name,
             filter=compile_filter(Field(PRIMARY_FIELD) > last),
             output_fields=[*export.shape.fields, META_FIELD],
             limit=limit,
-            iterator="True",
-            reduce_stop_for_best="True",
-            consistency_level="Strong",
+            **BY_ID,
         )
     )

@@ -155,7 +155,7 @@ class _Target:
         new = [row for row, old in known if old is None or not self._same([row], [old])]
         if new:
             with self.connection.writing:
-                self.connection.client.put(self.shape.name, new)
+                self.connection.client.put(self.shape.name, new, partitioned=self.shape.tenants)
         return len(new)
 
     def _found(self, ids: Sequence[str]) -> dict[str, Row]:

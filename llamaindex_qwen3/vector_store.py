@@ -164,7 +164,7 @@ class Qwen3VectorStore(BasePydanticVectorStore):
         rows = self._collection.rows(texts, metadatas, [node.node_id for node in nodes])
         places = list(rows.first.values())
         self._collection.write(rows, places, [nodes[place].get_embedding() for place in places])
-        self._collection.flush()
+        self._collection.flush(len(places))
         return rows.keys
 
     def delete(self, ref_doc_id: str, **_: Any) -> None:

@@ -10,10 +10,13 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from milvus_servers import Standalone
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -178,12 +181,18 @@ def transformers_serve_url(chat_folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def milvus_2_3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URI of a real standalone server 2.3.5; its token is `milvus_servers.TOKEN`."""
+def milvus_2_3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
+    """A real standalone server 2.3.5, shared: each test takes collections of its own."""
     from milvus_servers import standalone_server
 
-    with standalone_server(tmp_path_factory.mktemp("milvus-2.3")) as uri:
-        yield uri
+    with standalone_server(tmp_path_factory.mktemp("milvus-2.3")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def milvus_2_3(milvus_2_3_server: Standalone) -> str:
+    """Its URI."""
+    return milvus_2_3_server.uri
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -54,11 +55,23 @@ def lite_server(folder: Path, port: int | None = None) -> Iterator[tuple[str, su
         process.wait(20)
 
 
+@dataclass(frozen=True)
+class Standalone:
+    """A running standalone server; its token is `TOKEN`."""
+
+    uri: str
+    launcher: int
+    """The process that leads the group of the server's."""
+
+    def signal(self, number: int) -> None:
+        os.killpg(self.launcher, number)
+
+
 @contextmanager
-def standalone_server(folder: Path) -> Iterator[str]:
+def standalone_server(folder: Path, port: int | None = None) -> Iterator[Standalone]:
     """The standalone server in PyPI's package `milvus` 2.3.5, with authentication; skips where it cannot run."""
     pytest.importorskip("milvus", reason="the package milvus has its server for Linux on x86-64 only")
-    port = free_port()
+    port = port or free_port()
     with socket.socket() as etcd:
         if etcd.connect_ex(("127.0.0.1", 2379)) == 0:
             pytest.skip("port 2379 is taken, and the etcd inside the real server has no other")
@@ -74,7 +87,7 @@ def standalone_server(folder: Path) -> Iterator[str]:
         _wait_for(port, process, seconds=120)
         uri = f"http://127.0.0.1:{port}"
         _wait_until_ready(uri)
-        yield uri
+        yield Standalone(uri, process.pid)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(20)

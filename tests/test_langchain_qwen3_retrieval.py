@@ -11,6 +11,7 @@ from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.vectorstores import InMemoryVectorStore
 from langchain_tests.integration_tests import RetrieversIntegrationTests
+from milvus_servers import TOKEN
 from pydantic import ValidationError
 
 from langchain_qwen3 import Field, In, Qwen3Embeddings, Qwen3Rerank, Qwen3Retriever, create_vector_store, raw
@@ -25,8 +26,12 @@ def reranker(reranker_folder: Path) -> Qwen3Rerank:
 
 
 @pytest.fixture(scope="module")
-def store(embedding_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Qwen3VectorStore]:
-    embeddings = Qwen3Embeddings(model=str(embedding_folder), dtype="float32")
+def embeddings(embedding_folder: Path) -> Qwen3Embeddings:
+    return Qwen3Embeddings(model=str(embedding_folder), dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def store(embeddings: Qwen3Embeddings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Qwen3VectorStore]:
     with create_vector_store(embeddings, uri=str(tmp_path_factory.mktemp("retrieval") / "milvus.db")) as store:
         store.add_documents(
             [
@@ -42,7 +47,7 @@ def retriever(store: Qwen3VectorStore, reranker: Qwen3Rerank) -> Qwen3Retriever:
     return Qwen3Retriever(vector_store=store, reranker=reranker, fetch_k=10)
 
 
-class TestStandard(RetrieversIntegrationTests):
+class TestStandardOnLite(RetrieversIntegrationTests):
     @pytest.fixture(autouse=True)
     def _components(self, store: Qwen3VectorStore, reranker: Qwen3Rerank) -> None:
         self._params = {"vector_store": store, "reranker": reranker}
@@ -58,6 +63,17 @@ class TestStandard(RetrieversIntegrationTests):
     @property
     def retriever_query_example(self) -> str:
         return QUERY
+
+
+class TestStandardOnMilvus(TestStandardOnLite):
+    @pytest.fixture(autouse=True)
+    def _components(self, embeddings: Qwen3Embeddings, reranker: Qwen3Rerank, milvus_2_3: str) -> Iterator[None]:
+        place: dict[str, Any] = {"uri": milvus_2_3, "token": TOKEN, "collection_name": "retriever"}
+        with create_vector_store(embeddings, **place, drop_old=True) as store:
+            store.add_texts([f"Passage {n} says {n * n}." for n in range(20)])
+            self._params = {"vector_store": store, "reranker": reranker}
+            yield
+            store.drop()
 
 
 def test_two_stages(retriever: Qwen3Retriever, store: Qwen3VectorStore, reranker: Qwen3Rerank) -> None:

@@ -24,7 +24,7 @@ import pytest
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_tests.integration_tests import VectorStoreIntegrationTests
-from milvus_servers import TOKEN, lite_server
+from milvus_servers import TOKEN, Standalone, lite_server
 from pydantic import SecretStr
 from pymilvus import MilvusClient, MilvusException
 
@@ -744,6 +744,34 @@ def test_a_hung_server_is_bounded_by_the_deadline_and_recovers(open_store: Open,
                 break
             except MilvusStoreError:
                 assert time.monotonic() < deadline
+
+
+def test_a_hung_milvus_is_bounded_by_the_deadline_and_recovers(open_store: Open, milvus_2_3_server: Standalone) -> None:
+    store = open_store(uri=milvus_2_3_server.uri, token=TOKEN, collection_name="hung", timeout=3, drop_old=True)
+    store.add_documents(_documents(3))
+    uses: list[Callable[[], Any]] = [
+        lambda: store.similarity_search("text 1"),
+        lambda: store.add_texts(["new"]),
+        lambda: store.delete(["1"]),
+    ]
+    for use in uses:
+        milvus_2_3_server.signal(signal.SIGSTOP)  # not for long: its parts would take each other for dead
+        try:
+            begin = time.monotonic()
+            with pytest.raises((MilvusTimeoutError, MilvusUnavailableError)) as caught:
+                use()
+            assert time.monotonic() - begin < 20
+            assert caught.value.__cause__ is not None
+        finally:
+            milvus_2_3_server.signal(signal.SIGCONT)
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                assert store.similarity_search("text 1", k=1)[0].metadata == {"n": 1}
+                break
+            except MilvusStoreError:
+                assert time.monotonic() < deadline
+    store.drop()
 
 
 @contextmanager

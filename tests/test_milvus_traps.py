@@ -28,11 +28,11 @@ def open_collection(tmp_path: Path) -> Iterator[Open]:
     connections: list[Connection] = []
 
     def opener(
-        name: str = "traps", *, uri: str = "", token: str = "", timeout: float = 60, **options: Any
+        name: str = "traps", *, uri: str = "", token: str = "", timeout: float = 60, size: int = 2, **options: Any
     ) -> Collection:
         address = MilvusAddress(uri or str(tmp_path / "milvus.db"), token, timeout=timeout)
         connections.append(Connection(address))
-        return Collection(connections[-1], name, EmbeddingIdentity("test"), measure=lambda: 2, **options)
+        return Collection(connections[-1], name, EmbeddingIdentity("test"), measure=lambda: size, **options)
 
     yield opener
     for connection in connections:
@@ -154,6 +154,36 @@ def test_a_server_refuses_ef_below_k_and_ours_is_never_below(open_collection: Op
     while len(collection.search([1.0, 0.0], 300)) < 300:
         assert time.monotonic() < deadline
         time.sleep(0.2)
+    collection.drop()
+
+
+def test_a_server_searches_many_new_rows_by_a_coarse_index_and_ours_are_sealed(
+    open_collection: Open, milvus_2_3: str
+) -> None:
+    np = pytest.importorskip("numpy")
+    rows, size, k = 8_000, 128, 20
+    random = np.random.default_rng(0)
+    vectors = random.standard_normal((rows, 24)) @ random.standard_normal((24, size))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    collection = open_collection(uri=milvus_2_3, token=TOKEN, size=size, drop_old=True)
+    checked = collection.rows(["text"] * rows, None, [str(number) for number in range(rows)])
+    for start in range(0, rows, 1_000):
+        places = range(start, start + 1_000)
+        collection.write(checked, places, vectors[places].tolist())
+
+    def recall() -> float:
+        hits = 0
+        for vector in vectors[:20]:
+            nearest = {str(number) for number in np.argsort(vectors @ vector)[-k:]}
+            hits += len(nearest & {hit["entity"]["pk"] for hit in collection.search(vector.tolist(), k)})
+        return hits / (20 * k)
+
+    assert recall() < 0.9, "this server needs no sealing"
+    collection.flush(rows)
+    deadline = time.monotonic() + 120
+    while recall() < 0.97:
+        assert time.monotonic() < deadline
+        time.sleep(1)
     collection.drop()
 
 

@@ -74,7 +74,7 @@ class WritableCollection(MilvusCollection):
             collection.write(rows, batch, vectors, timeout)
             if progress:
                 progress(min(start + size, len(todo)), len(todo))
-        collection.flush()
+        collection.flush(len(todo))
         return rows.keys
 
     def add_embeddings(  # type: ignore[override]
@@ -97,7 +97,7 @@ class WritableCollection(MilvusCollection):
         for start in range(0, len(todo), batch_size):
             batch = todo[start : start + batch_size]
             collection.write(rows, batch, [embeddings[index] for index in batch], timeout)
-        collection.flush()
+        collection.flush(len(todo))
         return rows.keys
 
     def upsert(  # type: ignore[override]

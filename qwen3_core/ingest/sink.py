@@ -97,11 +97,11 @@ class Sink:
         """Write everything, and only then let go of what was there before."""
         if self._batch:
             self._embed_batch(writer)
-        writer.submit(functools.partial(self._finish, self._finished, self._old))
+        writer.submit(functools.partial(self._finish, self._since_flush, self._finished, self._old))
         self._finished, self._old, self._since_flush = [], [], 0
 
-    def _finish(self, finished: list[Entry], old: list[str]) -> None:
-        self._collection.flush()
+    def _finish(self, rows: int, finished: list[Entry], old: list[str]) -> None:
+        self._collection.flush(rows)
         self._collection.delete_ids(old)
         self._manifest.record(finished)
 

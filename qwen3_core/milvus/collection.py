@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+from qwen3_core.milvus.client import EXACT_UNSEALED_ROWS
 from qwen3_core.milvus.expressions import as_expression, comparisons
 from qwen3_core.milvus.filters import PRIMARY_FIELD, TEXT_FIELD, Filter, compile_filter, compile_ids, has_id, join_all
 from qwen3_core.milvus.identity import mismatch
@@ -120,11 +121,16 @@ class Collection(OpenedCollection):
             own = [self._tenant.stamp(row) for row in data] if self._tenant else data
             self._client.put(self.name, own, timeout, partitioned=self.tenants)
 
-    def flush(self) -> None:
-        """Make what was written fast to search, where Milvus does not do so by itself."""
+    def flush(self, rows: int = 0) -> None:
+        """Have what was written indexed, where Milvus does not do so by itself or soon.
+
+        Args:
+            rows: How many were written since the last flush. Milvus Lite is flushed always, a server only if these
+                are many.
+        """
         # Trap: Lite flushes by itself at 128 MiB only, and 10,000 unflushed rows are searched in 800 ms, not 8.
-        # A server seals segments by itself, and limits how often it may be asked to.
-        if self.info is not None and self._client.is_lite:
+        # A server limits how often it may be asked to, and makes a segment of its own of what each flush finds.
+        if self.info is not None and (self._client.is_lite or rows >= EXACT_UNSEALED_ROWS):
             with self._connection.writing:
                 self._client.flush(self.name)
 

@@ -72,7 +72,7 @@ def import_collection(
         done, written = done + rows, written + new
         if progress:
             progress(done, export.rows)
-    collection.flush()
+    collection.flush(written)
     for file in files:
         target.verify(file)
     if bulk:

@@ -9,9 +9,8 @@ from langchain_core.embeddings import Embeddings
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from typing_extensions import Self
 
-from qwen3_core.base import DType, Embedder
+from qwen3_core.base import DType, Embedder, Quantization
 from qwen3_core.local import (
-    DEFAULT_BATCH_TOKENS,
     DEFAULT_EMBEDDING_MODEL,
     DEFAULT_MAX_LENGTH,
     MIN_DIMENSIONS,
@@ -53,8 +52,11 @@ class Qwen3Embeddings(BaseModel, Embeddings):
     dtype: DType = "auto"
     """"auto" is bfloat16 where the hardware has it and float32 elsewhere, never float16."""
 
-    batch_tokens: int = Field(default=DEFAULT_BATCH_TOKENS, ge=1)
-    """Tokens in one forward pass at most."""
+    quantization: Quantization | None = None
+    """"int8" rounds to 8 bits for the products of a CPU: faster, half the memory, less exact."""
+
+    batch_tokens: int | None = Field(default=None, ge=1)
+    """Tokens in one forward pass at most. None is 1,024 on a CPU, 16,384 elsewhere."""
 
     show_progress: bool = False
     """Whether `embed_documents` shows a progress bar."""

@@ -11,8 +11,8 @@ from langchain_core.documents import BaseDocumentCompressor, Document
 from pydantic import ConfigDict, Field, PrivateAttr
 from typing_extensions import Self, TypedDict
 
-from qwen3_core.base import DType, Reranker
-from qwen3_core.local import DEFAULT_BATCH_TOKENS, DEFAULT_MAX_LENGTH, DEFAULT_RERANKER_MODEL, LocalReranker
+from qwen3_core.base import DType, Quantization, Reranker
+from qwen3_core.local import DEFAULT_MAX_LENGTH, DEFAULT_RERANKER_MODEL, LocalReranker
 from qwen3_core.prompts import DEFAULT_INSTRUCTION
 
 OWN_TOP_N = -1
@@ -66,8 +66,11 @@ class Qwen3Rerank(BaseDocumentCompressor, BaseCrossEncoder):
     dtype: DType = "auto"
     """"auto" is bfloat16 where the hardware has it and float32 elsewhere, never float16."""
 
-    batch_tokens: int = Field(default=DEFAULT_BATCH_TOKENS, ge=1)
-    """Tokens in one forward pass at most."""
+    quantization: Quantization | None = None
+    """"int8" rounds to 8 bits for the products of a CPU: faster, half the memory, less exact."""
+
+    batch_tokens: int | None = Field(default=None, ge=1)
+    """Tokens in one forward pass at most. None is 1,024 on a CPU, 16,384 elsewhere."""
 
     revision: str | None = None
     """Branch, tag or commit on the hub."""

@@ -13,9 +13,8 @@ from llama_index.core.storage.kvstore.types import BaseKVStore
 from llama_index_instrumentation.dispatcher import DISPATCHER_SPAN_DECORATED_ATTR
 from typing_extensions import Self
 
-from qwen3_core.base import DType
+from qwen3_core.base import DType, Quantization
 from qwen3_core.local import (
-    DEFAULT_BATCH_TOKENS,
     DEFAULT_EMBEDDING_MODEL,
     DEFAULT_MAX_LENGTH,
     MIN_DIMENSIONS,
@@ -27,8 +26,8 @@ Side = Literal["query", "document"]
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
-_ENGINE_FIELDS = {"instruction", "dimensions", "max_length", "device", "dtype", "batch_tokens", "revision",
-                  "cache_folder"}  # fmt: skip
+_ENGINE_FIELDS = {"instruction", "dimensions", "max_length", "device", "dtype", "quantization",
+                  "batch_tokens", "revision", "cache_folder"}  # fmt: skip
 
 
 def _spanned_by_base(method: _Method) -> _Method:
@@ -71,8 +70,12 @@ class Qwen3Embedding(BaseEmbedding):
     dtype: DType = Field(default="auto", frozen=True)
     """"auto" is bfloat16 where the hardware has it and float32 elsewhere, never float16."""
 
-    batch_tokens: int = Field(default=DEFAULT_BATCH_TOKENS, ge=1, frozen=True)
-    """Tokens in one forward pass at most; `embed_batch_size` is the framework's, in texts."""
+    quantization: Quantization | None = Field(default=None, frozen=True)
+    """"int8" rounds to 8 bits for the products of a CPU: faster, half the memory, less exact."""
+
+    batch_tokens: int | None = Field(default=None, ge=1, frozen=True)
+    """Tokens in one forward pass at most; `embed_batch_size` is the framework's, in texts. None is 1,024 on a CPU,
+    16,384 elsewhere."""
 
     revision: str | None = Field(default=None, frozen=True)
     """Branch, tag or commit on the hub."""
@@ -190,7 +193,7 @@ class Qwen3Embedding(BaseEmbedding):
         if self.embeddings_cache is None:
             return self
         space = ["qwen3", side, self.model_name, self.revision, self.dimensions, self.max_length, self.dtype,
-                 self.instruction if side == "query" else None]  # fmt: skip
+                 self.quantization, self.instruction if side == "query" else None]  # fmt: skip
         return self.model_copy(update={"embeddings_cache": _CacheView(self.embeddings_cache, json.dumps(space))})
 
 

@@ -14,14 +14,16 @@ from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, Query
 from llama_index_instrumentation import get_dispatcher
 from typing_extensions import Self
 
-from qwen3_core.base import DType, Reranker
-from qwen3_core.local import DEFAULT_BATCH_TOKENS, DEFAULT_MAX_LENGTH, DEFAULT_RERANKER_MODEL, LocalReranker
+from qwen3_core.base import DType, Quantization, Reranker
+from qwen3_core.local import DEFAULT_MAX_LENGTH, DEFAULT_RERANKER_MODEL, LocalReranker
 from qwen3_core.prompts import DEFAULT_INSTRUCTION
 
 RETRIEVAL_SCORE = "retrieval_score"
 """The metadata key of a kept node under which the score that it came with is found."""
 
-_ENGINE_FIELDS = {"model", "instruction", "max_length", "device", "dtype", "batch_tokens", "revision", "cache_folder"}
+_ENGINE_FIELDS = {
+    "model", "instruction", "max_length", "device", "dtype", "quantization", "batch_tokens", "revision", "cache_folder"
+}  # fmt: skip
 _MEDIA = ("image", "image_path", "image_url", "image_resource", "audio_resource", "video_resource")
 
 dispatcher = get_dispatcher(__name__)
@@ -72,8 +74,11 @@ class Qwen3Rerank(BaseNodePostprocessor):
     dtype: DType = Field(default="auto", frozen=True)
     """"auto" is bfloat16 where the hardware has it and float32 elsewhere, never float16."""
 
-    batch_tokens: int = Field(default=DEFAULT_BATCH_TOKENS, ge=1, frozen=True)
-    """Tokens in one forward pass at most."""
+    quantization: Quantization | None = Field(default=None, frozen=True)
+    """"int8" rounds to 8 bits for the products of a CPU: faster, half the memory, less exact."""
+
+    batch_tokens: int | None = Field(default=None, ge=1, frozen=True)
+    """Tokens in one forward pass at most. None is 1,024 on a CPU, 16,384 elsewhere."""
 
     revision: str | None = Field(default=None, frozen=True)
     """Branch, tag or commit on the hub."""

@@ -12,6 +12,9 @@ from qwen3_core.prompts import DEFAULT_INSTRUCTION, format_query
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 """What weights are computed in. "auto" is bfloat16 where the hardware has it, else float32; never float16."""
 
+Quantization = Literal["int8"]
+"""How weights and activations are rounded for the products of a CPU."""
+
 
 class Embedder(ABC):
     """Texts in, unit vectors out. Subclasses implement `embed_batch`.

@@ -147,6 +147,9 @@ def require_qwen3(folder: Path) -> dict[str, Any]:
     if config.get("use_sliding_window"):
         msg = f"{folder} uses sliding-window attention, which no Qwen3 retrieval model has and this engine lacks"
         raise ValueError(msg)
+    if config.get("attention_bias"):
+        msg = f"{folder} has biases in its attention, which no Qwen3 retrieval model has and this engine lacks"
+        raise ValueError(msg)
     if not any(folder.glob("*.safetensors")):
         msg = f"{folder} has no weights: it needs model.safetensors, or its shards and their index"
         raise FileNotFoundError(msg)

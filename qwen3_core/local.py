@@ -1,17 +1,17 @@
 """Qwen3-Embedding and Qwen3-Reranker with local weights.
 
-Nothing here imports torch until a model is first used; `checkpoint` loads and `packing` computes.
+Nothing here imports torch until a model is first used; `checkpoint` loads and `engine` computes.
 """
 
 from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from qwen3_core.base import DType, Embedder, Reranker
+from qwen3_core.base import DType, Embedder, Quantization, Reranker, require_texts
 from qwen3_core.prompts import (
     DEFAULT_INSTRUCTION,
     END_OF_TEXT,
@@ -26,6 +26,7 @@ from qwen3_core.tokens import TextTokenizer
 
 if TYPE_CHECKING:
     from qwen3_core.checkpoint import Kind
+    from qwen3_core.engine import Network
 
 DEFAULT_EMBEDDING_MODEL = "Qwen/Qwen3-Embedding-0.6B"
 DEFAULT_RERANKER_MODEL = "Qwen/Qwen3-Reranker-0.6B"
@@ -33,14 +34,11 @@ DEFAULT_RERANKER_MODEL = "Qwen/Qwen3-Reranker-0.6B"
 DEFAULT_MAX_LENGTH = 8192
 """Tokens of one text, as in all sample code of the model cards; the models were trained up to 32,768."""
 
-DEFAULT_BATCH_TOKENS = 4096
-"""Tokens of one forward pass: it bounds memory. Nothing is padded, so larger is not faster on a CPU."""
-
 MIN_DIMENSIONS = 32
 """The shortest Matryoshka prefix that Qwen3-Embedding was trained for (model card)."""
 
 _SHARED_SETTINGS = (
-    "model", "instruction", "max_length", "device", "dtype", "batch_tokens", "revision", "cache_folder"
+    "model", "instruction", "max_length", "device", "dtype", "quantization", "batch_tokens", "revision", "cache_folder"
 )  # fmt: skip
 
 INSTALL_LOCAL = 'local weights need torch and transformers: pip install "qwen3-rag[local]"'
@@ -77,6 +75,7 @@ class _Source:
     cache_folder: str | None
     device: str | None
     dtype: DType
+    quantization: Quantization | None
 
 
 class LocalEmbedder(Embedder):
@@ -92,7 +91,10 @@ class LocalEmbedder(Embedder):
         device: A torch device; None takes CUDA, then MPS, then the CPU.
         dtype: "auto", "float32", "bfloat16" or "float16". "auto" is bfloat16 where the hardware has it and
             float32 elsewhere, never float16.
-        batch_tokens: Tokens in one forward pass at most; a longer text goes alone.
+        quantization: "int8" rounds weights and activations to 8 bits for the products, on a CPU: faster and half
+            the memory, at a price in exactness. None computes in `dtype`.
+        batch_tokens: Tokens in one forward pass at most; a longer text goes alone. None is 1,024 on a CPU and
+            16,384 elsewhere.
         show_progress: Whether `embed_documents` shows a progress bar.
         revision: Branch, tag or commit on the hub.
         cache_folder: Where downloads are kept; None is the hub library's own cache.
@@ -109,20 +111,22 @@ class LocalEmbedder(Embedder):
         max_length: int = DEFAULT_MAX_LENGTH,
         device: str | None = None,
         dtype: DType = "auto",
-        batch_tokens: int = DEFAULT_BATCH_TOKENS,
+        quantization: Quantization | None = None,
+        batch_tokens: int | None = None,
         show_progress: bool = False,
         revision: str | None = None,
         cache_folder: str | None = None,
     ) -> None:
         super().__init__(instruction)
         _require_at_least("max_length", max_length, 2)
-        _require_at_least("batch_tokens", batch_tokens, 1)
+        if batch_tokens is not None:
+            _require_at_least("batch_tokens", batch_tokens, 1)
         if dimensions is not None:
             _require_at_least("dimensions", dimensions, MIN_DIMENSIONS)
         self.model, self.dimensions, self.max_length = model, dimensions, max_length
-        self.batch_tokens, self.show_progress = batch_tokens, show_progress
+        self.quantization, self.batch_tokens, self.show_progress = quantization, batch_tokens, show_progress
         self.device, self.dtype, self.revision, self.cache_folder = device, dtype, revision, cache_folder
-        source = _Source(model, "embedding", revision, cache_folder, device, dtype)
+        source = _Source(model, "embedding", revision, cache_folder, device, dtype, quantization)
         self._loaded = Lazy(_load_embedding, source, dimensions)
 
     @property
@@ -143,21 +147,49 @@ class LocalEmbedder(Embedder):
             ValueError: If the model is not a Qwen3 checkpoint, or `dimensions` is more than its hidden size.
             FloatingPointError: If a vector is not finite.
         """
+        distinct = list(dict.fromkeys(texts))
+        found = dict(zip(distinct, self._vectors(distinct, len(distinct)), strict=True))
+        return [list(found[text]) for text in texts]
+
+    def embed_stream(self, texts: Iterable[str]) -> Iterator[list[float]]:
+        """Embed any number of documents in constant memory: an iterator in, vectors out, in order.
+
+        Texts are taken about 2,000 ahead, and those ahead are tokenised while the others are computed.
+
+        Args:
+            texts: Documents, as `embed_documents` takes them.
+
+        Yields:
+            A vector of unit length for each text.
+
+        Raises:
+            TypeError: If `texts` is a single string or holds something that is not a string.
+            OSError: If the model cannot be found or fetched.
+            ValueError: See `embed_batch`.
+            FloatingPointError: If a vector is not finite.
+        """
+        if isinstance(texts, str):
+            require_texts(texts)
+        return self._vectors(texts, None)
+
+    def _vectors(self, texts: Iterable[str], count: int | None) -> Iterator[list[float]]:
         network, tokenizer, end = self._loaded.get()
         from tqdm.auto import tqdm
 
-        from qwen3_core import packing
+        from qwen3_core import engine
 
-        distinct = list(dict.fromkeys(texts))
-        sequences = ([*ids[: self.max_length - 1], end] for ids in tokenizer.data_batch(distinct))
-        vectors: list[list[float]] = []
-        hide = not self.show_progress or len(distinct) == 1
-        with tqdm(total=len(distinct), desc="embedding", unit="text", disable=hide) as bar:
-            for batch in packing.batches(sequences, self.batch_tokens):
-                vectors += _unit_vectors(packing.last_hidden_states(network, batch), self.dimensions)
-                bar.update(len(batch))
-        found = dict(zip(distinct, vectors, strict=True))
-        return [list(found[text]) for text in texts]
+        def tokenize(window: list[str]) -> list[list[int]]:
+            return [[*ids[: self.max_length - 1], end] for ids in tokenizer.data_batch(require_texts(window))]
+
+        hide = not self.show_progress or count == 1
+        with tqdm(total=count, desc="embedding", unit="text", disable=hide) as bar:
+            for sequences in engine.windows(texts, tokenize):
+                groups = []
+                for group in engine.batches([len(ids) for ids in sequences], self.batch_tokens or network.batch_tokens):
+                    hidden = network.last_hidden_states([sequences[number] for number in group])
+                    groups.append((group, _unit_vectors(hidden, self.dimensions)))
+                    bar.update(len(group))
+                yield from engine.in_order(groups, len(sequences))
 
 
 class LocalReranker(Reranker):
@@ -172,7 +204,9 @@ class LocalReranker(Reranker):
             template are never cut.
         device: A torch device; None takes CUDA, then MPS, then the CPU.
         dtype: "auto", "float32", "bfloat16" or "float16"; see `LocalEmbedder`.
-        batch_tokens: Tokens in one forward pass at most; a longer document goes alone.
+        quantization: "int8" or None; see `LocalEmbedder`.
+        batch_tokens: Tokens in one forward pass at most; a longer document goes alone. None is 1,024 on a CPU and
+            16,384 elsewhere.
         revision: Branch, tag or commit on the hub.
         cache_folder: Where downloads are kept; None is the hub library's own cache.
 
@@ -188,16 +222,19 @@ class LocalReranker(Reranker):
         max_length: int = DEFAULT_MAX_LENGTH,
         device: str | None = None,
         dtype: DType = "auto",
-        batch_tokens: int = DEFAULT_BATCH_TOKENS,
+        quantization: Quantization | None = None,
+        batch_tokens: int | None = None,
         revision: str | None = None,
         cache_folder: str | None = None,
     ) -> None:
         super().__init__(instruction)
         _require_at_least("max_length", max_length, 2)
-        _require_at_least("batch_tokens", batch_tokens, 1)
-        self.model, self.max_length, self.batch_tokens = model, max_length, batch_tokens
+        if batch_tokens is not None:
+            _require_at_least("batch_tokens", batch_tokens, 1)
+        self.model, self.max_length = model, max_length
+        self.quantization, self.batch_tokens = quantization, batch_tokens
         self.device, self.dtype, self.revision, self.cache_folder = device, dtype, revision, cache_folder
-        source = _Source(model, "reranker", revision, cache_folder, device, dtype)
+        source = _Source(model, "reranker", revision, cache_folder, device, dtype, quantization)
         self._loaded = Lazy(_load_reranker, source)
 
     @property
@@ -215,7 +252,7 @@ class LocalReranker(Reranker):
             FloatingPointError: If a score is not finite.
         """
         network, tokenizer, direction = self._loaded.get()
-        from qwen3_core import packing
+        from qwen3_core import engine
 
         head = tokenizer.control(RERANK_PREFIX) + tokenizer.data(format_rerank_head(query, instruction))
         suffix = tokenizer.control(RERANK_SUFFIX)
@@ -228,16 +265,18 @@ class LocalReranker(Reranker):
             raise ValueError(msg)
         distinct = list(dict.fromkeys(documents))
         bodies = tokenizer.data_batch([format_rerank_document(document) for document in distinct])
-        sequences = ([*ids[:room], *suffix] for ids in bodies)
-        prefix = packing.compute_prefix(network, head)
-        logits: list[float] = []
-        for batch in packing.batches(sequences, self.batch_tokens):
-            logits += (packing.last_hidden_states(network, batch, prefix) @ direction).tolist()
+        sequences = [[*ids[:room], *suffix] for ids in bodies]
+        prefix = network.prefix(head)
+        groups = []
+        for group in engine.batches([len(ids) for ids in sequences], self.batch_tokens or network.batch_tokens):
+            hidden = network.last_hidden_states([sequences[number] for number in group], prefix)
+            groups.append((group, (hidden @ direction).tolist()))
+        logits = engine.in_order(groups, len(sequences))
         found = dict(zip(distinct, map(_probability, logits), strict=True))
         return [found[document] for document in documents]
 
 
-def _load_embedding(source: _Source, dimensions: int | None) -> tuple[Any, TextTokenizer, int]:
+def _load_embedding(source: _Source, dimensions: int | None) -> tuple[Network, TextTokenizer, int]:
     checkpoint, folder = _resolve(source)
     tokenizer = TextTokenizer(checkpoint.load_tokenizer(folder))
     size = checkpoint.require_qwen3(folder)["hidden_size"]
@@ -245,15 +284,12 @@ def _load_embedding(source: _Source, dimensions: int | None) -> tuple[Any, TextT
         msg = f"dimensions={dimensions} is out of range: {source.model} has {MIN_DIMENSIONS} to {size}"
         raise ValueError(msg)
     end = _require_token(tokenizer, END_OF_TEXT, source)
-    return (
-        checkpoint.load_model(folder, source.kind, device=source.device, dtype=source.dtype),
-        tokenizer,
-        end,
-    )
+    model = checkpoint.load_model(folder, source.kind, device=source.device, dtype=source.dtype)
+    return _network(model, source), tokenizer, end
 
 
-def _load_reranker(source: _Source) -> tuple[Any, TextTokenizer, Any]:
-    """Return the network without its head, the tokenizer, and the head's "yes" row less its "no" row."""
+def _load_reranker(source: _Source) -> tuple[Network, TextTokenizer, Any]:
+    """Return the network, the tokenizer, and the head's "yes" row less its "no" row."""
     checkpoint, folder = _resolve(source)
     tokenizer = TextTokenizer(checkpoint.load_tokenizer(folder))
     yes = _require_token(tokenizer, RERANK_TRUE_TOKEN, source)
@@ -261,7 +297,13 @@ def _load_reranker(source: _Source) -> tuple[Any, TextTokenizer, Any]:
     model = checkpoint.load_model(folder, source.kind, device=source.device, dtype=source.dtype)
     # In float32: two bfloat16 logits of about 20 differ in steps of an eighth.
     rows = model.get_output_embeddings().weight.detach()[[yes, no]].float()
-    return model.model, tokenizer, rows[0] - rows[1]
+    return _network(model.model, source), tokenizer, rows[0] - rows[1]
+
+
+def _network(model: Any, source: _Source) -> Network:
+    from qwen3_core import engine
+
+    return engine.Network(model, engine.linear_kind(model.device, model.dtype, source.quantization))
 
 
 def _resolve(source: _Source) -> tuple[Any, Any]:

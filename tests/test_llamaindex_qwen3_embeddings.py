@@ -51,7 +51,7 @@ def test_it_is_the_core_engine(embedding_folder: Path, engine: LocalEmbedder) ->
 def test_every_argument_reaches_the_engine(embedding_folder: Path) -> None:
     arguments: dict[str, Any] = {
         "instruction": "Find it", "dimensions": 32, "max_length": 8, "device": "cpu", "dtype": "float32",
-        "batch_tokens": 7, "revision": "main", "cache_folder": "somewhere",
+        "quantization": "int8", "batch_tokens": 7, "revision": "main", "cache_folder": "somewhere",
     }  # fmt: skip
     made = Qwen3Embedding(model_name=str(embedding_folder), **arguments)
     assert isinstance(made._embedder, LocalEmbedder)

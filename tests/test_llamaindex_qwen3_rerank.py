@@ -45,7 +45,7 @@ def test_scores_are_the_engines(reranker: Qwen3Rerank, engine: LocalReranker) ->
 def test_every_argument_reaches_the_engine(reranker_folder: Path) -> None:
     arguments: dict[str, Any] = {
         "model": str(reranker_folder), "instruction": "Find it", "max_length": 99, "device": "cpu",
-        "dtype": "float32", "batch_tokens": 7, "revision": "main", "cache_folder": "somewhere",
+        "dtype": "float32", "quantization": "int8", "batch_tokens": 7, "revision": "main", "cache_folder": "somewhere",
     }  # fmt: skip
     made = Qwen3Rerank(**arguments)
     assert isinstance(made._reranker, LocalReranker)

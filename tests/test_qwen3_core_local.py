@@ -149,7 +149,7 @@ def test_ids_that_reach_the_embedder_hold_no_control_token_of_the_text(embedder:
 def record_ids(model: LocalEmbedder | LocalReranker) -> Iterator[list[int]]:
     """Write down the ids that the real embedding layer is asked for."""
     seen: list[int] = []
-    layer = model._loaded.get()[0].embed_tokens
+    layer = model._loaded.get()[0]._embed
     with layer.register_forward_pre_hook(lambda _, arguments: seen.extend(arguments[0].tolist())):
         yield seen
 

@@ -22,7 +22,8 @@ test-matrix: test $(MATRIX:%=test-%)
 test-%: .venv-%/.dev
 	.venv-$*/bin/python -m pytest
 
-# Two minutes of many readers and a writer on one store, ten seconds in the suite; and kills of a Milvus server.
+# Two minutes of many readers and a writer on one store, ten seconds in the suite; and ten kills of a Milvus server: in all
+# a quarter of an hour.
 test-load: $(VENV)/.dev
 	QWEN3_LOAD_SECONDS=120 $(BIN)/python -m pytest tests/test_langchain_qwen3_load.py
 	QWEN3_KILL_MILVUS=1 $(BIN)/python -m pytest tests/test_indexing_crash.py -k kills_of_the_server

@@ -72,9 +72,8 @@ def standalone_server(folder: Path, port: int | None = None) -> Iterator[Standal
     """The standalone server in PyPI's package `milvus` 2.3.5, with authentication; skips where it cannot run."""
     pytest.importorskip("milvus", reason="the package milvus has its server for Linux on x86-64 only")
     port = port or free_port()
-    with socket.socket() as etcd:
-        if etcd.connect_ex(("127.0.0.1", 2379)) == 0:
-            pytest.skip("port 2379 is taken, and the etcd inside the real server has no other")
+    if _etcd_answers():
+        pytest.skip("port 2379 is taken, and the etcd inside the real server has no other")
     command = [sys.executable, "-c", "from milvus import main; main()", "--proxy-port", str(port)]
     command += ["--authorization-enabled", "true", "--extra-config", "proxy.ip=127.0.0.1"]
     process = subprocess.Popen(
@@ -91,6 +90,14 @@ def standalone_server(folder: Path, port: int | None = None) -> Iterator[Standal
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(20)
+        deadline = time.monotonic() + 20
+        while _etcd_answers() and time.monotonic() < deadline:  # the server outlives its launcher by a moment
+            time.sleep(0.1)
+
+
+def _etcd_answers() -> bool:
+    with socket.socket() as etcd:
+        return etcd.connect_ex(("127.0.0.1", 2379)) == 0
 
 
 def _wait_until_ready(uri: str) -> None:

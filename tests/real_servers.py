@@ -35,7 +35,7 @@ def llama_cpp_server(gguf: Path, *, name: str, context_tokens: int, log: Path) -
         RuntimeError: It did not come up; the message has the end of its log.
     """
     settings = {"model": str(gguf), "name": name, "context_tokens": context_tokens}
-    with _running(["llama.cpp", json.dumps(settings)], log, cwd=gguf.parent, said=r"(?m)^ready: (http://\S+)$") as url:
+    with _running(["llama.cpp", json.dumps(settings)], log, cwd=gguf.parent, said=r"ready: (http://\S+) \.") as url:
         yield f"{url}/v1"
 
 
@@ -117,7 +117,8 @@ def _serve_llama_cpp(wanted: Mapping[str, str | int]) -> None:
     params.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_DEEPSEEK
     params.ui, params.warmup = False, False
     server = xllamacpp.Server(params)
-    print(f"\nready: {server.listening_address}", flush=True)  # noqa: T201 - for the parent
+    # For the parent. Closed by a mark, because llama.cpp's threads may write into the same line.
+    print(f"\nready: {server.listening_address} .", flush=True)  # noqa: T201
     threading.Event().wait()
 
 

@@ -183,13 +183,14 @@ class LocalEmbedder(Embedder):
 
         hide = not self.show_progress or count == 1
         with tqdm(total=count, desc="embedding", unit="text", disable=hide) as bar:
+
+            def compute(batch: list[list[int]]) -> list[list[float]]:
+                vectors = _unit_vectors(network.last_hidden_states(batch), self.dimensions)
+                bar.update(len(batch))
+                return vectors
+
             for sequences in engine.windows(texts, tokenize):
-                groups = []
-                for group in engine.batches([len(ids) for ids in sequences], self.batch_tokens or network.batch_tokens):
-                    hidden = network.last_hidden_states([sequences[number] for number in group])
-                    groups.append((group, _unit_vectors(hidden, self.dimensions)))
-                    bar.update(len(group))
-                yield from engine.in_order(groups, len(sequences))
+                yield from engine.in_batches(sequences, self.batch_tokens or network.batch_tokens, compute)
 
 
 class LocalReranker(Reranker):
@@ -267,11 +268,12 @@ class LocalReranker(Reranker):
         bodies = tokenizer.data_batch([format_rerank_document(document) for document in distinct])
         sequences = [[*ids[:room], *suffix] for ids in bodies]
         prefix = network.prefix(head)
-        groups = []
-        for group in engine.batches([len(ids) for ids in sequences], self.batch_tokens or network.batch_tokens):
-            hidden = network.last_hidden_states([sequences[number] for number in group], prefix)
-            groups.append((group, (hidden @ direction).tolist()))
-        logits = engine.in_order(groups, len(sequences))
+
+        def compute(batch: list[list[int]]) -> list[float]:
+            found: list[float] = (network.last_hidden_states(batch, prefix) @ direction).tolist()
+            return found
+
+        logits = engine.in_batches(sequences, self.batch_tokens or network.batch_tokens, compute)
         found = dict(zip(distinct, map(_probability, logits), strict=True))
         return [found[document] for document in documents]
 

@@ -711,6 +711,16 @@ def test_a_dead_server(open_store: Open, tmp_path: Path) -> None:
         open_store(uri=uri, timeout=2, token="root:hunter2")
 
 
+def _wait_for_the_answer(store: Qwen3VectorStore, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            assert store.similarity_search("text 1", k=1)[0].metadata == {"n": 1}
+            break
+        except MilvusStoreError:
+            assert time.monotonic() < deadline
+
+
 def test_a_hung_server_is_bounded_by_the_deadline_and_recovers(open_store: Open, tmp_path: Path) -> None:
     with lite_server(tmp_path / "data") as (uri, process):
         store = open_store(uri=uri, timeout=1)
@@ -737,13 +747,7 @@ def test_a_hung_server_is_bounded_by_the_deadline_and_recovers(open_store: Open,
             assert isinstance(caught.value, (MilvusTimeoutError, MilvusUnavailableError)), caught.value
             assert caught.value.__cause__ is not None
         process.send_signal(signal.SIGCONT)
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                assert store.similarity_search("text 1", k=1)[0].metadata == {"n": 1}
-                break
-            except MilvusStoreError:
-                assert time.monotonic() < deadline
+        _wait_for_the_answer(store, 20)
 
 
 def test_a_hung_milvus_is_bounded_by_the_deadline_and_recovers(open_store: Open, milvus_2_3_server: Standalone) -> None:
@@ -764,13 +768,7 @@ def test_a_hung_milvus_is_bounded_by_the_deadline_and_recovers(open_store: Open,
             assert caught.value.__cause__ is not None
         finally:
             milvus_2_3_server.signal(signal.SIGCONT)
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                assert store.similarity_search("text 1", k=1)[0].metadata == {"n": 1}
-                break
-            except MilvusStoreError:
-                assert time.monotonic() < deadline
+        _wait_for_the_answer(store, 60)
     store.drop()
 
 

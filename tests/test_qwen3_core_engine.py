@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import cosine_similarity, silu
 
 from qwen3_core import LocalEmbedder, LocalReranker, checkpoint
-from qwen3_core.engine import Network, batches, in_order, linear_kind, windows
+from qwen3_core.engine import Network, attention, batches, in_order, linear_kind, windows
 from qwen3_core.engine.batches import WINDOW
 from qwen3_core.engine.linear import Int8Linear, Linear, PackedLinear
 
@@ -130,6 +130,13 @@ def half(embedding_folder: Path) -> dict[Any, Network]:
     return {kind: make(embedding_folder, kind, "bfloat16") for kind in (PackedLinear, Int8Linear)}
 
 
+@pytest.mark.parametrize("known", [5, 8, 300])
+def test_the_kernel_of_other_devices_attends_as_the_blocks_do(known: int) -> None:
+    torch.manual_seed(0)
+    queries, keys, values = (torch.randn(2, count, heads, 16) for count, heads in ((5, 4), (known, 2), (known, 2)))
+    torch.testing.assert_close(attention._fused(queries, keys, values), attention._blocks(queries, keys, values))
+
+
 def test_a_prefix_serves_several_queries_and_is_not_changed(network: Network, plain: Any) -> None:
     first, second = network.prefix(ids(50, 1)), network.prefix(ids(70, 2))
     kept = [(keys.clone(), values.clone()) for keys, values in first.layers]
@@ -143,7 +150,7 @@ def test_a_prefix_serves_several_queries_and_is_not_changed(network: Network, pl
 
 
 def test_no_multiplication_more_than_the_task_needs(embedding_folder: Path, plain: Any) -> None:
-    """Every weight meets every token once, and in the last layer most weights meet the last tokens only."""
+    """Every weight meets every token once, and in the last layer those behind the keys meet the last tokens only."""
     done = 0
 
     class Counting(Linear):

@@ -113,51 +113,53 @@ def attend(
     Returns:
         (tokens, heads * head_dim).
     """
-    parts = []
-    for group in layout.groups:
-        asked = group.of(queries)
-        known, held = (_behind(before, each, group.of(kept)) for each, kept in ((0, keys), (1, values)))
-        attended = _blocks(asked, known, held) if queries.device.type == "cpu" else _fused(asked, known, held)
-        parts.append(attended.flatten(0, 1))
+    by_group = _blocks if queries.device.type == "cpu" else _fused
+    parts = [by_group(group.of(queries), known, held) for group, known, held in _groups(keys, values, layout, before)]
     return _laid_out(parts, layout.home)
 
 
 def attend_from_ends(
     queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, layout: Plan, before: Cache | None
 ) -> torch.Tensor:
-    """Let the last token of each sequence see all of it; otherwise as `attend`.
+    """Let the last token of each sequence see all of it, as `attend` does for all tokens.
 
     Args:
         queries: (sequences, heads, head_dim), already scaled.
-        keys: (tokens, kv_heads, head_dim).
-        values: Like `keys`.
-        layout: Of the pack's sequences.
-        before: What all sequences continue.
+        keys: As in `attend`.
+        values: As in `attend`.
+        layout: As in `attend`.
+        before: As in `attend`.
 
     Returns:
         (sequences, heads * head_dim).
     """
     parts = []
-    for group in layout.groups:
-        asked = queries[group.members].unsqueeze(1)
-        known, held = (_behind(before, each, group.of(kept)) for each, kept in ((0, keys), (1, values)))
+    for group, known, held in _groups(keys, values, layout, before):
         offset = known.shape[1] - group.rows.shape[1]
         padding = torch.arange(known.shape[1], device=known.device) >= offset + group.lengths[:, None]
-        parts.append(_product(asked, known, held, hidden=padding[:, None, None, None]).flatten(0, 1))
+        asked = queries[group.members].unsqueeze(1)
+        parts.append(_product(asked, known, held, hidden=padding[:, None, None, None]))
     return _laid_out(parts, layout.home_of_ends)
 
 
-def _laid_out(parts: list[torch.Tensor], home: torch.Tensor) -> torch.Tensor:
-    whole = parts[0] if len(parts) == 1 else torch.cat(parts)
-    return whole.flatten(1).index_select(0, home)
+def _groups(
+    keys: torch.Tensor, values: torch.Tensor, layout: Plan, before: Cache | None
+) -> Iterator[tuple[Group, torch.Tensor, torch.Tensor]]:
+    """Yield each group with its keys and values, (sequences, known, kv_heads, head_dim)."""
+    for group in layout.groups:
+        known, held = group.of(keys), group.of(values)
+        yield (group, known, held) if before is None else (group, _behind(before[0], known), _behind(before[1], held))
 
 
-def _behind(before: Cache | None, which: int, own: torch.Tensor) -> torch.Tensor:
-    """Put keys or values of the common beginning in front of each sequence's own."""
-    if before is None:
-        return own
-    shared = before[which]
+def _behind(shared: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+    """Put what all sequences begin with in front of each one's own."""
     return torch.cat([shared.unsqueeze(0).expand(len(own), *shared.shape), own], dim=1)
+
+
+def _laid_out(parts: list[torch.Tensor], home: torch.Tensor) -> torch.Tensor:
+    """Return groups of (sequences, asked, heads, head_dim) in the order of the pack, (asked, heads * head_dim)."""
+    rows = [part.flatten(0, 1).flatten(1) for part in parts]
+    return (rows[0] if len(rows) == 1 else torch.cat(rows)).index_select(0, home)
 
 
 def _fused(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
 _T = TypeVar("_T")
+_Sized = TypeVar("_Sized", bound=Sized)
 _R = TypeVar("_R")
 
 CPU_BATCH_TOKENS = 1024
@@ -69,6 +70,20 @@ def windows(items: Iterable[_T], prepare: Callable[[list[_T]], _R], size: int = 
                 more, prepared = ahead.result()
     if prepared is not None:
         yield prepared
+
+
+def in_batches(
+    sequences: Sequence[_Sized], batch_tokens: int, compute: Callable[[list[_Sized]], Sequence[_R]]
+) -> list[_R]:
+    """Compute sequences in `batches`, and return the results in the order of the sequences.
+
+    Args:
+        sequences: Token ids.
+        batch_tokens: See `batches`.
+        compute: Makes of a group's sequences a result for each.
+    """
+    groups = batches([len(ids) for ids in sequences], batch_tokens)
+    return in_order(((group, compute([sequences[number] for number in group])) for group in groups), len(sequences))
 
 
 def in_order(groups: Iterable[tuple[Sequence[int], Sequence[_T]]], count: int) -> list[_T]:

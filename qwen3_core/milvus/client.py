@@ -50,7 +50,8 @@ EXACT_UNSEALED_ROWS = 4_992
 """Rows of which a server searches a segment that still grows exactly, at least: 39 for each of 128 lists. In a larger
 one it looks into 16 of the lists only (https://milvus.io/docs/configure_querynode.md, `interimIndex`), whatever `ef`
 says: of 10,000 rows with 1,024 dimensions 2.3.5 found 58 % of the 20 nearest, and all of them 10 s after a flush. Left
-alone, a server seals what it was last given ten minutes ago."""
+alone, a server seals what it was last given ten minutes ago (https://milvus.io/docs/configure_datacoord.md,
+`maxIdleTime`)."""
 
 BY_ID: Mapping[str, str] = {"iterator": "True", "reduce_stop_for_best": "True", "consistency_level": "Strong"}
 """Arguments of a query with a limit that returns the first rows in the order of their ids, those of a moment ago too.

@@ -64,7 +64,7 @@ class Qwen3Rerank(BaseDocumentCompressor, BaseCrossEncoder):
     """A torch device; None takes CUDA, then MPS, then the CPU."""
 
     dtype: DType = "auto"
-    """"auto" is bfloat16 where the hardware has it and float32 elsewhere, never float16."""
+    """"auto" is bfloat16 where the hardware has it and float32 elsewhere and for "mini", never float16."""
 
     quantization: Quantization | None = None
     """"int8" rounds to 8 bits for the products of a CPU: faster, half the memory, less exact."""

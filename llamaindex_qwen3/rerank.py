@@ -72,7 +72,7 @@ class Qwen3Rerank(BaseNodePostprocessor):
     """A torch device; None takes CUDA, then MPS, then the CPU."""
 
     dtype: DType = Field(default="auto", frozen=True)
-    """"auto" is bfloat16 where the hardware has it and float32 elsewhere, never float16."""
+    """"auto" is bfloat16 where the hardware has it and float32 elsewhere and for "mini", never float16."""
 
     quantization: Quantization | None = Field(default=None, frozen=True)
     """"int8" rounds to 8 bits for the products of a CPU: faster, half the memory, less exact."""

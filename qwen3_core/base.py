@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
-from qwen3_core.one_thread import OneThread
 from qwen3_core.prompts import DEFAULT_INSTRUCTION, format_query
+from qwen3_core.workers import Workers
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
-"""What weights are computed in. "auto" is bfloat16 where the hardware has it, else float32; never float16."""
+"""What weights are computed in. "auto" is bfloat16 where the hardware has it, else float32; never float16, and
+float32 for "mini"."""
 
 Quantization = Literal["int8"]
 """How weights and activations are rounded for the products of a CPU."""
@@ -19,16 +20,19 @@ Quantization = Literal["int8"]
 class Embedder(ABC):
     """Texts in, unit vectors out. Subclasses implement `embed_batch`.
 
-    The async methods run one computation at a time, however many calls wait, from any event loop.
+    The async methods run `CONCURRENT_CALLS` computations at a time, however many calls wait, from any event loop.
 
     Args:
         instruction: One English sentence that says what the queries are for. Queries carry it, documents
             never do.
     """
 
+    CONCURRENT_CALLS: ClassVar[int] = 1
+    """Calls from event loops that run at once: one, unless a subclass says that it gains from more."""
+
     def __init__(self, instruction: str = DEFAULT_INSTRUCTION) -> None:
         self.instruction = instruction
-        self._thread = OneThread()
+        self._workers = Workers(self.CONCURRENT_CALLS)
 
     @abstractmethod
     def embed_batch(self, texts: Sequence[str]) -> list[list[float]]:
@@ -66,25 +70,28 @@ class Embedder(ABC):
 
     async def aembed_query(self, text: str, *, instruction: str | None = None) -> list[float]:
         """Embed a query without blocking the event loop; see `embed_query`."""
-        return await self._thread.run(self.embed_query, text, instruction=instruction)
+        return await self._workers.run(self.embed_query, text, instruction=instruction)
 
     async def aembed_documents(self, texts: Sequence[str]) -> list[list[float]]:
         """Embed documents without blocking the event loop; see `embed_documents`."""
-        return await self._thread.run(self.embed_documents, texts)
+        return await self._workers.run(self.embed_documents, texts)
 
 
 class Reranker(ABC):
     """A query and documents in, one relevance score for each out. Subclasses implement `score_batch`.
 
-    `ascore` runs one computation at a time, however many calls wait, from any event loop.
+    `ascore` runs `CONCURRENT_CALLS` computations at a time, however many calls wait, from any event loop.
 
     Args:
         instruction: One English sentence that says what makes a document relevant.
     """
 
+    CONCURRENT_CALLS: ClassVar[int] = 1
+    """Calls from event loops that run at once: one, unless a subclass says that it gains from more."""
+
     def __init__(self, instruction: str = DEFAULT_INSTRUCTION) -> None:
         self.instruction = instruction
-        self._thread = OneThread()
+        self._workers = Workers(self.CONCURRENT_CALLS)
 
     @abstractmethod
     def score_batch(self, query: str, documents: Sequence[str], instruction: str) -> list[float]:
@@ -111,7 +118,7 @@ class Reranker(ABC):
 
     async def ascore(self, query: str, documents: Sequence[str], *, instruction: str | None = None) -> list[float]:
         """Score without blocking the event loop; see `score`."""
-        return await self._thread.run(self.score, query, documents, instruction=instruction)
+        return await self._workers.run(self.score, query, documents, instruction=instruction)
 
 
 def require_query(query: str) -> str:

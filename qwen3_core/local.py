@@ -76,6 +76,7 @@ class _Source:
     device: str | None
     dtype: DType
     quantization: Quantization | None
+    batch_tokens: int | None
 
 
 class LocalEmbedder(Embedder):
@@ -89,8 +90,8 @@ class LocalEmbedder(Embedder):
             normalised again (Matryoshka). None is the hidden size.
         max_length: Tokens of one text at most, the end token included. What is longer loses its end.
         device: A torch device; None takes CUDA, then MPS, then the CPU.
-        dtype: "auto", "float32", "bfloat16" or "float16". "auto" is bfloat16 where the hardware has it and
-            float32 elsewhere, never float16.
+        dtype: "auto", "float32", "bfloat16" or "float16". "auto" is bfloat16 where the hardware has it, and
+            float32 elsewhere and for "mini"; never float16.
         quantization: "int8" rounds weights and activations to 8 bits for the products, on a CPU: faster and half
             the memory, at a price in exactness. None computes in `dtype`.
         batch_tokens: Tokens in one forward pass at most; a longer text goes alone. None is 1,024 on a CPU and
@@ -99,8 +100,11 @@ class LocalEmbedder(Embedder):
         revision: Branch, tag or commit on the hub.
         cache_folder: Where downloads are kept; None is the hub library's own cache.
 
-    The weights are loaded on first use. Calls from several threads are safe.
+    The weights are loaded on first use. Calls from several threads or event loops are safe: they take turns, a forward
+    pass each, and texts that wait at the same moment are computed together.
     """
+
+    CONCURRENT_CALLS = 8
 
     def __init__(
         self,
@@ -126,7 +130,7 @@ class LocalEmbedder(Embedder):
         self.model, self.dimensions, self.max_length = model, dimensions, max_length
         self.quantization, self.batch_tokens, self.show_progress = quantization, batch_tokens, show_progress
         self.device, self.dtype, self.revision, self.cache_folder = device, dtype, revision, cache_folder
-        source = _Source(model, "embedding", revision, cache_folder, device, dtype, quantization)
+        source = _Source(model, "embedding", revision, cache_folder, device, dtype, quantization, batch_tokens)
         self._loaded = Lazy(_load_embedding, source, dimensions)
 
     @property
@@ -190,7 +194,7 @@ class LocalEmbedder(Embedder):
                 return vectors
 
             for sequences in engine.windows(texts, tokenize):
-                yield from engine.in_batches(sequences, self.batch_tokens or network.batch_tokens, compute)
+                yield from engine.in_batches(sequences, network.batch_tokens, compute)
 
 
 class LocalReranker(Reranker):
@@ -211,9 +215,11 @@ class LocalReranker(Reranker):
         revision: Branch, tag or commit on the hub.
         cache_folder: Where downloads are kept; None is the hub library's own cache.
 
-    The weights are loaded on first use. Calls from several threads are safe. A score does not depend on which
-    other documents are scored beside it.
+    The weights are loaded on first use. Calls from several threads or event loops are safe: they take turns, a forward
+    pass each. A score does not depend on which other documents are scored beside it.
     """
+
+    CONCURRENT_CALLS = 8
 
     def __init__(
         self,
@@ -235,7 +241,7 @@ class LocalReranker(Reranker):
         self.model, self.max_length = model, max_length
         self.quantization, self.batch_tokens = quantization, batch_tokens
         self.device, self.dtype, self.revision, self.cache_folder = device, dtype, revision, cache_folder
-        source = _Source(model, "reranker", revision, cache_folder, device, dtype, quantization)
+        source = _Source(model, "reranker", revision, cache_folder, device, dtype, quantization, batch_tokens)
         self._loaded = Lazy(_load_reranker, source)
 
     @property
@@ -273,7 +279,7 @@ class LocalReranker(Reranker):
             found: list[float] = (network.last_hidden_states(batch, prefix) @ direction).tolist()
             return found
 
-        logits = engine.in_batches(sequences, self.batch_tokens or network.batch_tokens, compute)
+        logits = engine.in_batches(sequences, network.batch_tokens, compute)
         found = dict(zip(distinct, map(_probability, logits), strict=True))
         return [found[document] for document in documents]
 
@@ -305,7 +311,9 @@ def _load_reranker(source: _Source) -> tuple[Network, TextTokenizer, Any]:
 def _network(model: Any, source: _Source) -> Network:
     from qwen3_core import engine
 
-    return engine.Network(model, engine.linear_kind(model.device, model.dtype, source.quantization))
+    return engine.Network(
+        model, engine.linear_kind(model.device, model.dtype, source.quantization), source.batch_tokens
+    )
 
 
 def _resolve(source: _Source) -> tuple[Any, Any]:

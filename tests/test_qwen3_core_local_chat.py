@@ -45,7 +45,7 @@ from qwen3_core.local_chat.generation import Network
 from qwen3_core.local_chat.options import ChatOptions
 from qwen3_core.local_chat.reply import Finish, Piece
 from qwen3_core.local_chat.tool_calls import begin_call
-from qwen3_core.one_thread import THREAD_NAME
+from qwen3_core.workers import THREAD_NAME
 
 
 @pytest.fixture(scope="module")

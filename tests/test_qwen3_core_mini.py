@@ -72,6 +72,11 @@ def test_scores_equal_the_official_recipe(reranker: LocalReranker) -> None:
     assert reranker.score(QUESTIONS[0], PASSAGES) == pytest.approx(expected, abs=1e-4)
 
 
+def test_float32_by_default(embedder: LocalEmbedder, reranker: LocalReranker) -> None:
+    assert LocalEmbedder("mini").embed_documents(PASSAGES) == embedder.embed_documents(PASSAGES)
+    assert LocalReranker("mini").score(QUESTIONS[0], PASSAGES) == reranker.score(QUESTIONS[0], PASSAGES)
+
+
 def test_sentence_transformers_gives_the_same_vectors(embedder: LocalEmbedder) -> None:
     from sentence_transformers import SentenceTransformer
 

@@ -20,6 +20,7 @@ import torch
 from qwen3_core.engine.attention import Cache, Plan, attend, attend_from_ends, plan
 from qwen3_core.engine.batches import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS
 from qwen3_core.engine.linear import Linear
+from qwen3_core.engine.turns import Turns
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,16 @@ class Layer:
 class Network:
     """The layers of a Qwen3 model, for the last hidden state of each sequence.
 
+    Any number of threads may call it: they take turns, and those who wait are computed together (`turns`).
+
     Args:
         model: A ``Qwen3Model``. Its layers are taken out of it, so that weights are not in memory twice.
         kind: How products are computed.
+        batch_tokens: Up to how many tokens the sequences of several callers are joined; None is what this device
+            computes best at once.
     """
 
-    def __init__(self, model: Any, kind: type[Linear] = Linear) -> None:
+    def __init__(self, model: Any, kind: type[Linear] = Linear, batch_tokens: int | None = None) -> None:
         config = model.config
         self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
         self._head_dim, self._eps = model.layers[0].self_attn.head_dim, config.rms_norm_eps
@@ -62,6 +67,8 @@ class Network:
         while len(model.layers):
             self._layers.append(self._layer(model.layers[0], last=len(model.layers) == 1))
             del model.layers[0]
+        self.batch_tokens = batch_tokens or (CPU_BATCH_TOKENS if self.device.type == "cpu" else GPU_BATCH_TOKENS)
+        self._turns = Turns(self._last_hidden_states, self.batch_tokens)
 
     @property
     def device(self) -> torch.device:
@@ -69,12 +76,6 @@ class Network:
         device: torch.device = self._embed.weight.device
         return device
 
-    @property
-    def batch_tokens(self) -> int:
-        """How many tokens it computes best at once."""
-        return CPU_BATCH_TOKENS if self.device.type == "cpu" else GPU_BATCH_TOKENS
-
-    @torch.inference_mode()
     def last_hidden_states(self, sequences: Sequence[Sequence[int]], prefix: Prefix | None = None) -> torch.Tensor:
         """Return the final hidden state at the last position of each sequence.
 
@@ -85,6 +86,15 @@ class Network:
         Returns:
             A float32 tensor (len(sequences), hidden_size), normalised by the model's final RMSNorm.
         """
+        return self._turns(sequences, prefix)
+
+    def prefix(self, ids: Sequence[int]) -> Prefix:
+        """Run a text once and keep its keys and values."""
+        with self._turns.alone():
+            return self._prefix(ids)
+
+    @torch.inference_mode()
+    def _last_hidden_states(self, sequences: Sequence[Sequence[int]], prefix: Prefix | None) -> torch.Tensor:
         hidden, layout, rotation = self._begin(sequences, prefix)
         for number, layer in enumerate(self._layers[:-1]):
             before = prefix.layers[number] if prefix else None
@@ -94,8 +104,7 @@ class Network:
         return ends.mul(self._inverse_rms(ends)).mul(self._norm)
 
     @torch.inference_mode()
-    def prefix(self, ids: Sequence[int]) -> Prefix:
-        """Run a text once and keep its keys and values."""
+    def _prefix(self, ids: Sequence[int]) -> Prefix:
         hidden, layout, rotation = self._begin([ids], None)
         kept: list[Cache] = []
         for number, layer in enumerate(self._layers):

@@ -21,7 +21,7 @@ from qwen3_core.local_chat.decoding import Decoding, Texts
 from qwen3_core.local_chat.options import ChatOptions
 from qwen3_core.local_chat.reply import Piece
 from qwen3_core.local_chat.template import Prompt
-from qwen3_core.one_thread import OneThread
+from qwen3_core.workers import Workers
 
 if TYPE_CHECKING:
     from qwen3_core.local_chat.generation import Network
@@ -64,7 +64,7 @@ class LocalChat:
         folder = Lazy(_resolve, model, revision, cache_folder)
         self._texts = Lazy(_load_texts, folder, model)
         self._network: Lazy[Network] = Lazy(_load_network, folder, device, dtype)
-        self._thread = OneThread()
+        self._worker = Workers(1)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -105,7 +105,7 @@ class LocalChat:
         Streams take turns, one forward pass each. A task that is cancelled stops its model after the pass that runs.
         """
         steps = self._steps(messages, options or ChatOptions())
-        while (piece := await self._thread.run(next, steps, _END)) is not _END:
+        while (piece := await self._worker.run(next, steps, _END)) is not _END:
             if piece is not None:
                 yield piece
 

@@ -1,4 +1,4 @@
-"""`OneThread`: one computation at a time for any number of loops, and nothing left behind."""
+"""`Workers`: a few computations at a time for any number of loops, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from collections.abc import Iterator
 import pytest
 
 from qwen3_core import LocalEmbedder
-from qwen3_core.one_thread import THREAD_NAME, OneThread
+from qwen3_core.workers import THREAD_NAME, Workers
 
 
 @pytest.fixture
-def one() -> OneThread:
-    return OneThread()
+def one() -> Workers:
+    return Workers(1)
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +29,7 @@ def no_thread_stays() -> Iterator[None]:
             assert not thread.is_alive()
 
 
-async def test_first_come_first_served_off_the_loop_in_one_thread(one: OneThread) -> None:
+async def test_first_come_first_served_off_the_loop_in_one_thread(one: Workers) -> None:
     places: list[int] = []
     threads: set[int] = set()
     gate = threading.Event()
@@ -49,7 +49,7 @@ async def test_first_come_first_served_off_the_loop_in_one_thread(one: OneThread
     assert threading.get_ident() not in threads
 
 
-def test_never_two_at_once_from_several_event_loops(one: OneThread) -> None:
+def test_never_two_at_once_from_several_event_loops(one: Workers) -> None:
     busy = threading.Lock()
     overlaps: list[bool] = []
 
@@ -70,7 +70,21 @@ def test_never_two_at_once_from_several_event_loops(one: OneThread) -> None:
     assert len(overlaps) == 250
 
 
-async def test_errors_reach_their_caller_only(one: OneThread) -> None:
+@pytest.mark.parametrize("limit", [2, 5])
+async def test_as_many_at_once_as_the_limit_says(limit: int) -> None:
+    workers, together = Workers(limit), threading.Barrier(limit)
+    threads: set[int] = set()
+
+    def work(place: int) -> int:
+        together.wait(60)  # passes only when `limit` of them are here
+        threads.add(threading.get_ident())
+        return place
+
+    assert await asyncio.gather(*(workers.run(work, place) for place in range(4 * limit))) == list(range(4 * limit))
+    assert limit <= len(threads) <= 4 * limit
+
+
+async def test_errors_reach_their_caller_only(one: Workers) -> None:
     def work(divisor: int) -> float:
         return 6 / divisor
 
@@ -79,7 +93,7 @@ async def test_errors_reach_their_caller_only(one: OneThread) -> None:
     assert isinstance(found[1], ZeroDivisionError)
 
 
-async def test_a_call_cancelled_while_it_waits_never_runs(one: OneThread) -> None:
+async def test_a_call_cancelled_while_it_waits_never_runs(one: Workers) -> None:
     started, gate = threading.Event(), threading.Event()
     ran: list[str] = []
 
@@ -99,7 +113,7 @@ async def test_a_call_cancelled_while_it_waits_never_runs(one: OneThread) -> Non
     assert ran == ["third"]
 
 
-async def test_a_call_cancelled_while_it_runs_ends_before_the_next(one: OneThread) -> None:
+async def test_a_call_cancelled_while_it_runs_ends_before_the_next(one: Workers) -> None:
     started, gate = threading.Event(), threading.Event()
     done: list[str] = []
 
@@ -121,7 +135,7 @@ async def test_a_call_cancelled_while_it_runs_ends_before_the_next(one: OneThrea
     assert done == ["first", "second"]
 
 
-def test_a_loop_that_ends_early_blocks_nobody(one: OneThread) -> None:
+def test_a_loop_that_ends_early_blocks_nobody(one: Workers) -> None:
     started, gate = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -139,7 +153,7 @@ def test_a_loop_that_ends_early_blocks_nobody(one: OneThread) -> None:
     assert asyncio.run(one.run(len, "abc")) == 3
 
 
-async def test_the_callers_context_travels(one: OneThread) -> None:
+async def test_the_callers_context_travels(one: Workers) -> None:
     variable = contextvars.ContextVar("variable", default="none")
     variable.set("mine")
     assert await one.run(variable.get) == "mine"
@@ -147,7 +161,7 @@ async def test_the_callers_context_travels(one: OneThread) -> None:
     assert variable.get() == "mine"
 
 
-async def test_no_thread_can_be_started(one: OneThread, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_thread_can_be_started(one: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as broken:
         broken.setattr(threading.Thread, "start", lambda _: (_ for _ in ()).throw(RuntimeError("can't start")))
         with pytest.raises(RuntimeError, match="can't start"):

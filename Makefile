@@ -6,7 +6,7 @@ DOCS ?= docs/faq
 Q ?= How is data stored in Milvus?
 DEMO_ARGS ?=
 
-.PHONY: demo test test-matrix test-vllm lint format notebooks bench-quality bench-contract bench-chat bench-milvus test-load clean
+.PHONY: demo test test-matrix test-vllm lint format notebooks bench bench-quick bench-precision bench-quality bench-contract bench-chat bench-milvus test-load clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/qwen3-rag demo "$(DOCS)" --question "$(Q)" --uri .demo/milvus.db $(DEMO_ARGS)
@@ -55,6 +55,17 @@ notebooks: $(VENV)/.dev
 	HF_HUB_DISABLE_PROGRESS_BARS=1 $(BIN)/jupyter execute --inplace notebooks/*.ipynb
 	$(BIN)/ruff format --quiet notebooks
 
+# The engine beside others; most of an hour, on an otherwise idle machine. FAQ is optional here.
+bench: $(VENV)/.bench-engines
+	$(BIN)/python benchmarks/engine.py $(if $(FAQ),--faq "$(FAQ)")
+
+bench-quick: $(VENV)/.bench
+	$(BIN)/python benchmarks/engine.py --quick
+
+# What bfloat16 and int8 change; ten minutes.
+bench-precision: $(VENV)/.bench
+	$(BIN)/python benchmarks/precision.py
+
 # FAQ: site/en/faq of the milvus-docs repository. CISI: the folder of CISI.ALL, CISI.QRY and CISI.REL.
 bench-quality: $(VENV)/.bench
 	$(BIN)/python benchmarks/quality.py --faq "$(FAQ)" --cisi "$(CISI)"
@@ -89,6 +100,11 @@ $(VENV)/.dev: $(VENV)/.demo
 
 $(VENV)/.bench: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet -c constraints.txt --group bench
+	@touch $@
+
+$(VENV)/.bench-engines: $(VENV)/.bench
+	-$(BIN)/python -m pip install --quiet -c constraints.txt --group bench-graphs
+	-$(BIN)/python -m pip install --quiet -c constraints.txt --group bench-llama
 	@touch $@
 
 STOCK_STORE := llama-index-vector-stores-milvus

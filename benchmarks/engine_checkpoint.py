@@ -1,11 +1,11 @@
-"""One checkpoint for all columns of the engine benchmark: the shape of Qwen3-0.6B, random weights, the genuine tokenizer.
+"""The checkpoint of the engine benchmark: the shape of Qwen3-0.6B, random weights, the genuine tokenizer.
 
 What a forward pass costs does not depend on what a model has learnt, so nothing needs to be downloaded. Two folders
 share one file of weights: ``embedding`` and ``reranker`` are laid out as Qwen/Qwen3-Embedding-0.6B and
 Qwen/Qwen3-Reranker-0.6B (revision of 2026-04) are, so that sentence-transformers, transformers and this package load
 them as they load those. `gguf` writes the same weights for llama.cpp.
 
-    python benchmarks/engine_checkpoint.py                 # about 4 GB in ~/.cache/qwen3-rag-bench
+    python benchmarks/engine_checkpoint.py                 # 3 GB in ~/.cache/qwen3-rag-bench; graphs take 6 more
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ def _write(root: Path) -> None:
     from transformers import Qwen3Config, Qwen3ForCausalLM, set_seed
 
     set_seed(SEED)
-    model: Any = Qwen3ForCausalLM(Qwen3Config(**SHAPE)).to(torch.bfloat16)
+    model: Any = Qwen3ForCausalLM(Qwen3Config(**SHAPE))
+    model.to(torch.bfloat16)
     model.save_pretrained(root / "embedding")
     model.config.save_pretrained(root / "reranker")
     shared = root / "embedding" / "model.safetensors"
@@ -104,7 +105,7 @@ def _copy_json(name: str, root: Path, **changes: Any) -> None:
 
 
 def _write_tokenizer(mini: Path, folder: Path, vocabulary: dict[str, int], merges: list[list[str]]) -> None:
-    """Write Qwen3's tokenizer: everything but vocabulary, merges and ids is in the mini checkpoint's, which is its cut."""
+    """Write Qwen3's tokenizer: all but vocabulary, merges and ids is in the mini checkpoint's, cut from it."""
     state = json.loads((mini / "tokenizer.json").read_text(encoding="utf-8"))
     state["model"] |= {"vocab": vocabulary, "merges": merges}
     for number, token in enumerate(state["added_tokens"]):
@@ -195,7 +196,7 @@ def _write_gguf(folder: Path, file: Path, kind: Kind) -> None:
     with safe_open(folder / "embedding" / "model.safetensors", framework="pt") as weights:
         for name in weights.keys():  # noqa: SIM118 - no mapping
             weight = weights.get_tensor(name).float().numpy()
-            add(names.get_name(name, try_suffixes=(".weight",)), weight)
+            add(names.get_name(name, try_suffixes=(".weight",)) or name, weight)
             if "embed_tokens" in name:
                 add(f"{package.TENSOR_NAMES[package.MODEL_TENSOR.CLS_OUT]}.weight", weight[[YES, NO]])
     writer.write_header_to_file()

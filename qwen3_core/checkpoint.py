@@ -107,7 +107,7 @@ def load_model(folder: Path, kind: Kind, *, device: str | None = None, dtype: DT
         kind: "embedding" loads the bare ``Qwen3Model``, "reranker" a ``Qwen3ForCausalLM``.
         device: A torch device; None takes CUDA, then MPS, then the CPU.
         dtype: "auto" is bfloat16 where the hardware computes in it and float32 elsewhere, and float32 for "mini",
-            whose attention is sharper than bfloat16 resolves: scores move by up to 0.2, with transformers as well.
+            whose scores it moves by up to 0.4, with transformers as well (benchmarks/precision.md).
             Never float16, with which Qwen3-Embedding-8B gives NaN (QwenLM/Qwen3-Embedding#164).
 
     Raises:

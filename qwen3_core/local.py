@@ -104,7 +104,7 @@ class LocalEmbedder(Embedder):
     pass each, and texts that wait at the same moment are computed together.
     """
 
-    CONCURRENT_CALLS = 8
+    CONCURRENT_CALLS = 4
 
     def __init__(
         self,
@@ -218,8 +218,6 @@ class LocalReranker(Reranker):
     The weights are loaded on first use. Calls from several threads or event loops are safe: they take turns, a forward
     pass each. A score does not depend on which other documents are scored beside it.
     """
-
-    CONCURRENT_CALLS = 8
 
     def __init__(
         self,

@@ -83,6 +83,14 @@ def test_rows_of_very_different_size_keep_their_own_scale_in_8_bits() -> None:
     assert not found[3].any()
 
 
+def test_the_fast_products_are_taken_where_they_work() -> None:
+    if not torch.backends.mkldnn.is_available():
+        pytest.skip("torch has no oneDNN here")
+    assert linear_kind(torch.device("cpu"), torch.float32) is PackedLinear
+    if checkpoint.torch_dtype("auto", torch.device("cpu")) is torch.bfloat16:
+        assert linear_kind(torch.device("cpu"), torch.bfloat16) is PackedLinear
+
+
 def test_quantization_is_refused_where_it_cannot_be() -> None:
     with pytest.raises(ValueError, match="'int4' is unknown"):
         linear_kind(torch.device("cpu"), torch.float32, "int4")  # type: ignore[arg-type]

@@ -84,7 +84,7 @@ def test_rows_of_very_different_size_keep_their_own_scale_in_8_bits() -> None:
 
 
 def test_the_fast_products_are_taken_where_they_work() -> None:
-    if not torch.backends.mkldnn.is_available():
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         pytest.skip("torch has no oneDNN here")
     assert linear_kind(torch.device("cpu"), torch.float32) is PackedLinear
     if checkpoint.torch_dtype("auto", torch.device("cpu")) is torch.bfloat16:

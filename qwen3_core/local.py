@@ -21,6 +21,8 @@ from qwen3_core.prompts import (
     RERANK_TRUE_TOKEN,
     format_rerank_document,
     format_rerank_head,
+    query_opening,
+    rerank_opening,
 )
 from qwen3_core.tokens import TextTokenizer
 
@@ -185,11 +187,13 @@ class LocalEmbedder(Embedder):
         def tokenize(window: list[str]) -> list[list[int]]:
             return [[*ids[: self.max_length - 1], end] for ids in tokenizer.data_batch(require_texts(window))]
 
+        opening = tokenizer.data(query_opening(self.instruction))
         hide = not self.show_progress or count == 1
         with tqdm(total=count, desc="embedding", unit="text", disable=hide) as bar:
 
             def compute(batch: list[list[int]]) -> list[list[float]]:
-                vectors = _unit_vectors(network.last_hidden_states(batch), self.dimensions)
+                prefix, rest = network.behind(opening, batch)
+                vectors = _unit_vectors(network.last_hidden_states(rest, prefix), self.dimensions)
                 bar.update(len(batch))
                 return vectors
 
@@ -259,7 +263,9 @@ class LocalReranker(Reranker):
         network, tokenizer, direction = self._loaded.get()
         from qwen3_core import engine
 
-        head = tokenizer.control(RERANK_PREFIX) + tokenizer.data(format_rerank_head(query, instruction))
+        template = tokenizer.control(RERANK_PREFIX)
+        opening = template + tokenizer.data(rerank_opening(instruction))
+        head = template + tokenizer.data(format_rerank_head(query, instruction))
         suffix = tokenizer.control(RERANK_SUFFIX)
         room = self.max_length - len(head) - len(suffix)
         if room < 1:
@@ -271,7 +277,8 @@ class LocalReranker(Reranker):
         distinct = list(dict.fromkeys(documents))
         bodies = tokenizer.data_batch([format_rerank_document(document) for document in distinct])
         sequences = [[*ids[:room], *suffix] for ids in bodies]
-        prefix = network.prefix(head)
+        known, (rest,) = network.behind(opening, [head])
+        prefix = network.prefix(rest, known)
 
         def compute(batch: list[list[int]]) -> list[float]:
             found: list[float] = (network.last_hidden_states(batch, prefix) @ direction).tolist()

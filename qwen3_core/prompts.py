@@ -26,18 +26,31 @@ RERANK_TRUE_TOKEN = "yes"  # noqa: S105 - a vocabulary entry, not a credential
 RERANK_FALSE_TOKEN = "no"  # noqa: S105
 
 
+def query_opening(instruction: str = DEFAULT_INSTRUCTION) -> str:
+    """Return what the text of every query of an instruction begins with.
+
+    The colon behind it is left out: the tokenizer takes it together with the letters that follow.
+    """
+    return f"Instruct: {instruction}\nQuery"
+
+
 def format_query(query: str, instruction: str = DEFAULT_INSTRUCTION) -> str:
     """Return the text that an embedding model expects for a query.
 
     There is no space after ``Query:``; with one, the first word has other token ids. Documents are embedded
     as they are, so there is no function for them.
     """
-    return f"Instruct: {instruction}\nQuery:{query}"
+    return f"{query_opening(instruction)}:{query}"
+
+
+def rerank_opening(instruction: str = DEFAULT_INSTRUCTION) -> str:
+    """Return what the rerank bodies of all queries of an instruction begin with."""
+    return f"<Instruct>: {instruction}\n<Query>:"
 
 
 def format_rerank_head(query: str, instruction: str = DEFAULT_INSTRUCTION) -> str:
     """Return the part of the rerank body that comes before the document and is the same for every document."""
-    return f"<Instruct>: {instruction}\n<Query>: {query}\n<Document>:"
+    return f"{rerank_opening(instruction)} {query}\n<Document>:"
 
 
 def format_rerank_document(document: str) -> str:

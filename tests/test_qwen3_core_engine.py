@@ -111,14 +111,17 @@ def test_float32_equals_transformers(kind: type[Linear], embedding_folder: Path,
 
 
 @settings(max_examples=25)
-@given(lengths=LENGTHS, before=st.integers(0, 150), seed=st.integers(0, 9))
+@given(lengths=LENGTHS, parts=st.lists(st.integers(1, 150), max_size=3), seed=st.integers(0, 9))
 def test_any_lengths_in_any_order_equal_transformers(
-    lengths: list[int], before: int, seed: int, network: Network, plain: Any
+    lengths: list[int], parts: list[int], seed: int, network: Network, plain: Any
 ) -> None:
-    prefix = ids(before, seed + 100)
+    before = [ids(part, seed + 100 + number) for number, part in enumerate(parts)]
+    prefix = functools.reduce(lambda known, part: network.prefix(part, known), before, None)
     sequences = [ids(length, seed + number) for number, length in enumerate(lengths)]
-    found = network.last_hidden_states(sequences, network.prefix(prefix) if prefix else None)
-    expected = by_transformers(plain, [prefix + sequence for sequence in sequences])
+    found = network.last_hidden_states(sequences, prefix)
+    expected = by_transformers(
+        plain, [functools.reduce(operator.iadd, before, []) + sequence for sequence in sequences]
+    )
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
@@ -141,8 +144,10 @@ def half(embedding_folder: Path) -> dict[Any, Network]:
 @pytest.mark.parametrize("known", [5, 8, 300])
 def test_the_kernel_of_other_devices_attends_as_the_blocks_do(known: int) -> None:
     torch.manual_seed(0)
-    queries, keys, values = (torch.randn(2, count, heads, 16) for count, heads in ((5, 4), (known, 2), (known, 2)))
-    torch.testing.assert_close(attention._fused(queries, keys, values), attention._blocks(queries, keys, values))
+    queries, keys, values = (torch.randn(2, heads, count, 16) for count, heads in ((5, 4), (known, 2), (known, 2)))
+    prefix = known - 5
+    fused, by_blocks = (attend(queries, keys, values, prefix) for attend in (attention._fused, attention._blocks))
+    torch.testing.assert_close(fused, by_blocks)
 
 
 def test_a_prefix_serves_several_queries_and_is_not_changed(network: Network, plain: Any) -> None:
@@ -155,6 +160,29 @@ def test_a_prefix_serves_several_queries_and_is_not_changed(network: Network, pl
     for (keys, values), (old_keys, old_values) in zip(first.layers, kept, strict=True):
         assert torch.equal(keys, old_keys)
         assert torch.equal(values, old_values)
+
+
+def test_what_calls_begin_with_is_computed_once(network: Network, plain: Any) -> None:
+    opening, texts = ids(20, 1), [ids(9, 2), ids(30, 3)]
+    prefix, rest = network.behind(opening, [opening + text for text in texts])
+    assert prefix is not None
+    assert rest == texts
+    assert network.behind(opening, [opening + ids(5, 4)])[0] is prefix
+    found = network.last_hidden_states(rest, prefix)
+    torch.testing.assert_close(found, by_transformers(plain, [opening + text for text in texts]), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "sequences", [[ids(20, 1)], [ids(19, 1)], [ids(30, 2)], [[*ids(20, 1), 5], ids(30, 2)], [[5, *ids(20, 1)]]]
+)
+def test_what_does_not_continue_an_opening_is_left_whole(network: Network, sequences: list[list[int]]) -> None:
+    assert network.behind(ids(20, 1), sequences) == (None, sequences)
+
+
+def test_an_opening_that_is_long_or_empty_is_not_kept(network: Network) -> None:
+    for opening in ([], ids(257, 1)):
+        sequences = [[*opening, 1, 2]]
+        assert network.behind(opening, sequences) == (None, sequences)
 
 
 def test_no_multiplication_more_than_the_task_needs(embedding_folder: Path, plain: Any) -> None:

@@ -147,9 +147,11 @@ def test_ids_that_reach_the_embedder_hold_no_control_token_of_the_text(embedder:
 
 @contextlib.contextmanager
 def record_ids(model: LocalEmbedder | LocalReranker) -> Iterator[list[int]]:
-    """Write down the ids that the real embedding layer is asked for."""
+    """Write down the ids that the real embedding layer is asked for, with nothing kept from earlier calls."""
     seen: list[int] = []
-    layer = model._loaded.get()[0]._embed
+    network = model._loaded.get()[0]
+    network._opening.cache_clear()
+    layer = network._embed
     with layer.register_forward_pre_hook(lambda _, arguments: seen.extend(arguments[0].tolist())):
         yield seen
 
@@ -224,6 +226,19 @@ def test_ids_that_reach_the_reranker_hold_no_control_token_of_the_texts(
     with record_ids(reranker) as seen:
         reranker.score(query, [document], instruction=instruction)
     assert len([id_ for id_ in seen if id_ >= 151643]) == 7
+
+
+def test_the_instruction_is_computed_once(embedder: LocalEmbedder, reranker: LocalReranker) -> None:
+    with record_ids(embedder) as seen:
+        embedder.embed_query("Where?")
+        first = len(seen)
+        vector = embedder.embed_query("And why?")
+    assert len(seen) - first == len(embedder.tokenize(":And why?")) + 1
+    assert vector == pytest.approx(embedder.embed_documents([format_query("And why?"), "no query"])[0], abs=1e-5)
+    with record_ids(reranker) as seen:
+        reranker.score("Where?", ["one"])
+        reranker.score("And why?", ["one"])
+    assert seen.count(151644) == 2 + 1 + 1, "two <|im_start|> before the query, one in each suffix"
 
 
 def test_the_query_side_is_computed_once(reranker: LocalReranker) -> None:

@@ -119,9 +119,8 @@ def test_any_lengths_in_any_order_equal_transformers(
     prefix = functools.reduce(lambda known, part: network.prefix(part, known), before, None)
     sequences = [ids(length, seed + number) for number, length in enumerate(lengths)]
     found = network.last_hidden_states(sequences, prefix)
-    expected = by_transformers(
-        plain, [functools.reduce(operator.iadd, before, []) + sequence for sequence in sequences]
-    )
+    head = list(itertools.chain(*before))
+    expected = by_transformers(plain, [head + sequence for sequence in sequences])
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 

@@ -40,8 +40,8 @@ class Rounding(Linear):
     def silu(self, x: Any) -> torch.Tensor:  # noqa: D102
         return self.at("gate and up", torch.nn.functional.silu(Linear.__call__(self, x)))
 
-    def times(self, x: Any, other: torch.Tensor) -> torch.Tensor:  # noqa: D102
-        return self.at("gate and up", Linear.__call__(self, x) * other)
+    def times(self, x: Any, other: torch.Tensor) -> Any:  # noqa: D102
+        return self.scaled(self.at("gate and up", Linear.__call__(self, x) * other))
 
     def plus(self, x: Any, other: torch.Tensor) -> torch.Tensor:  # noqa: D102
         return self.at("residual sums", Linear.__call__(self, x) + other)

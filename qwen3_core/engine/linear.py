@@ -86,9 +86,9 @@ class Linear:
         """Return the product through SiLU."""
         return silu(self(x), inplace=True)
 
-    def times(self, x: Any, other: torch.Tensor) -> torch.Tensor:
-        """Return the product times `other`, element by element."""
-        return self(x).mul_(other)
+    def times(self, x: Any, other: torch.Tensor) -> Any:
+        """Return the product times `other`, element by element, as the next product wants it (`scaled`)."""
+        return self.scaled(self(x).mul_(other))
 
     def plus(self, x: Any, other: torch.Tensor) -> torch.Tensor:
         """Return the product plus `other`."""
@@ -115,9 +115,9 @@ class PackedLinear(Linear):
         """Return the product through SiLU."""
         return self._pointwise(x, "swish")
 
-    def times(self, x: Any, other: torch.Tensor) -> torch.Tensor:
-        """Return the product times `other`, element by element."""
-        return self._binary(x, other, "mul")
+    def times(self, x: Any, other: torch.Tensor) -> Any:
+        """Return the product times `other`; see `Linear.times`."""
+        return self.scaled(self._binary(x, other, "mul"))
 
     def plus(self, x: Any, other: torch.Tensor) -> torch.Tensor:
         """Return the product plus `other`."""
@@ -203,6 +203,10 @@ class Int8Linear(Linear):
     def __call__(self, x: Any) -> torch.Tensor:
         """Return the product, (tokens, outputs)."""
         return self._product(x).mul_(x.scales)
+
+    def times(self, x: Any, other: torch.Tensor) -> Any:
+        """Return the product times `other` in 8 bits; see `Linear.times`."""
+        return self.scaled(self._product(x).mul_(other), x.scales)  # a token's scale makes no difference to its 8 bits
 
     def plus(self, x: Any, other: torch.Tensor) -> torch.Tensor:
         """Return the product plus `other`."""

@@ -195,7 +195,7 @@ class Network:
         scaled = self._kind.scaled
         hidden = layer.out.plus(scaled(attended), hidden)
         x = scaled(hidden, self._inverse_rms(hidden), layer.into_mlp)
-        return layer.down.plus(scaled(layer.up.times(x, layer.gate.silu(x))), hidden)
+        return layer.down.plus(layer.up.times(x, layer.gate.silu(x)), hidden)
 
     def _rotated(self, projected: torch.Tensor, norms: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
         """Normalise each head and turn it by its position; float32, (tokens, heads, head_dim)."""

@@ -152,7 +152,7 @@ class Bench:
     def _cell(self, row: Row, column: Column, part: Task) -> float:
         tokens = self.costs.tokens(part)
         known = self.speed.get((column.name, part.kind))
-        share = min(1.0, self.cell_seconds * known / tokens) if known and len(part.texts) > 10 else 1.0
+        share = min(1.0, part.patience * self.cell_seconds * known / tokens) if known and len(part.texts) > 10 else 1.0
         mine = part.slices(1, share)[0] if share < 1 else part
         if len(mine.texts) < len(part.texts):
             row.sampled.add(column.name)
@@ -261,7 +261,7 @@ def main() -> None:
     from engine_report import CHART, REPORT, draw, report
 
     if options.quick:
-        options.turns, options.cell_seconds, options.growth = 1, 3, 100
+        options.turns, options.cell_seconds, options.growth = 1, 2, 100
     peers = options.peers if options.peers is not None else QUICK_PEERS if options.quick else list(PEERS)
     bench = Bench(options.cache, options.faq, peers, options.turns, options.cell_seconds)
     results = bench.run(options.growth, options.tasks)

@@ -40,6 +40,7 @@ class Task:
         texts: What is embedded, indexed or reranked.
         cut: Whether each turn gets a part of the texts, instead of all of them again.
         repeats: How often it is run in a turn, of which the median counts.
+        patience: How many times as long as others it may take: seconds that do not depend on the texts weigh less then.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Task:
     texts: Sequence[str]
     cut: bool = False
     repeats: int = 1
+    patience: float = 1
 
     def slices(self, count: int, share: float = 1.0) -> list[Task]:
         """Cut into tasks of texts of about the same lengths each.
@@ -146,7 +148,7 @@ def tasks(faq_folder: Path | None) -> list[Task]:
         Task("1,000 passages", "embed", passages(1000, 55, 0.8, seed=2), cut=True),
         Task("rerank 10", "rerank", of_a_page[:10]),
         Task("rerank 100", "rerank", of_a_page),
-        Task("index 2,000", "index", passages(2000, 55, 0.8, seed=4), cut=True),
+        Task("index 2,000", "index", passages(2000, 55, 0.8, seed=4), cut=True, patience=3),
     ]
 
 

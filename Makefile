@@ -58,6 +58,7 @@ notebooks: $(VENV)/.dev
 # The engine beside others; most of an hour, on an otherwise idle machine. FAQ is optional here.
 bench: $(VENV)/.bench-engines
 	$(BIN)/python benchmarks/engine.py $(if $(FAQ),--faq "$(FAQ)")
+	$(BIN)/python benchmarks/engine_profile.py
 
 bench-quick: $(VENV)/.bench
 	$(BIN)/python benchmarks/engine.py --quick

@@ -185,6 +185,8 @@ The floor is the multiply-adds that a task strictly needs at this machine's own 
 tokens and 4,096 x 4,096 weights, measured beside each turn. Each weight counts once for each token, attention counts
 the products with what a token may see, the last layer counts keys and values of all tokens and the rest for the last
 one, and what all documents of a query have in front of them counts once; norms, softmax and the like count nothing.
+Ours keeps the keys and values of the instruction from call to call, which counts as if it were computed again. Where
+the rest of the time goes, and what was tried: [engine_profile.md](engine_profile.md).
 
 {share_table(results)}
 

@@ -6,7 +6,7 @@ longer than ``--cell-seconds`` gets texts of all lengths that fit into it, and i
 Writes ``results.md`` and ``results.png``; ``--quick`` prints and writes nothing.
 
     python benchmarks/engine.py                       # most of an hour
-    python benchmarks/engine.py --quick               # five minutes
+    python benchmarks/engine.py --quick               # five minutes: three tasks, two peers
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from engine_tasks import Costs, Machine, Task, growth_tasks, passages, tasks
 BASE = "ours, bf16"
 QUERIES = 32
 CALLERS = 1, 8
-QUICK_PEERS = "tutorial's loop", "sentence-transformers"
+QUICK_OURS, QUICK_PEERS = ("ours, bf16", "ours, int8"), ("tutorial's loop", "sentence-transformers")
+QUICK_TASKS = "one query", "1,000 passages", "rerank 10"
 
 
 @dataclass
@@ -85,12 +86,21 @@ class Bench:
     Args:
         cache: Where checkpoints are kept.
         faq: The folder of the tutorial's FAQ, or None.
+        formats: Names of our engine, each with a number format.
         peers: Names of other engines.
         turns: How often each task is measured.
         cell_seconds: What one engine may take for one turn.
     """
 
-    def __init__(self, cache: Path, faq: Path | None, peers: Sequence[str], turns: int, cell_seconds: float) -> None:
+    def __init__(
+        self,
+        cache: Path,
+        faq: Path | None,
+        formats: Sequence[str],
+        peers: Sequence[str],
+        turns: int,
+        cell_seconds: float,
+    ) -> None:
         from qwen3_core.checkpoint import load_tokenizer
         from qwen3_core.tokens import TextTokenizer
 
@@ -99,7 +109,7 @@ class Bench:
         self.turns, self.cell_seconds = turns, cell_seconds
         self.costs = Costs(TextTokenizer(load_tokenizer(self.root / "embedding")))
         self.machine = Machine()
-        columns = [Column(name, ours(**options)) for name, options in OURS.items()]
+        columns = [Column(name, ours(**OURS[name])) for name in formats]
         self.results = Results([*columns, *(Column(name, PEERS[name]) for name in peers)])
         self.tasks = tasks(faq)
         self.speed: dict[tuple[str, str], float] = {}
@@ -260,12 +270,14 @@ def main() -> None:
     options = parser.parse_args()
     from engine_report import CHART, REPORT, draw, report
 
+    formats = list(OURS)
     if options.quick:
         options.turns, options.cell_seconds, options.growth = 1, 2, 100
+        formats, options.tasks = list(QUICK_OURS), options.tasks or QUICK_TASKS
     peers = options.peers if options.peers is not None else QUICK_PEERS if options.quick else list(PEERS)
-    bench = Bench(options.cache, options.faq, peers, options.turns, options.cell_seconds)
+    bench = Bench(options.cache, options.faq, formats, peers, options.turns, options.cell_seconds)
     results = bench.run(options.growth, options.tasks)
-    results.overheads = overheads()
+    results.overheads = overheads(40 if options.quick else 110)
     text = report(results, bench)
     print(text)
     if not options.quick:

@@ -6,6 +6,9 @@ python benchmarks/engine_profile.py               # two minutes
 from __future__ import annotations
 
 import argparse
+import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -32,6 +35,10 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "softmax and masks": ("aten::_softmax", "aten::triu_", "aten::add_"),
     "copies": ("aten::copy_", "aten::index_select", "aten::cat", "aten::index", "aten::embedding"),
 }
+PACKAGES = (
+    *("qwen3_core", "langchain_qwen3", "llamaindex_qwen3", "langchain_core.embeddings", "llama_index.core"),
+    *("torch", "transformers", "sentence_transformers", "llama_cpp", "onnxruntime", "openvino"),
+)
 REST = "norms, rotation, rounding"
 
 
@@ -72,6 +79,15 @@ def rows(root: Path) -> Iterator[list[str]]:
             yield [f"{task.name}, {name}", f"{seconds:.3f}", f"{floor / seconds:.2f}", *percent]
 
 
+def imports() -> Iterator[list[str]]:
+    """Yield how long each package takes to import in a process of its own, the median of `TIMES`."""
+    for name in PACKAGES:
+        code = f"import time; started = time.perf_counter(); import {name}; print(time.perf_counter() - started)"
+        runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True) for _ in range(TIMES)]
+        if not any(run.returncode for run in runs):
+            yield [f"`{name}`", f"{statistics.median(float(run.stdout) for run in runs):.2f}"]
+
+
 def report(root: Path) -> str:
     """Return the report as markdown."""
     table = tabulate(
@@ -80,6 +96,7 @@ def report(root: Path) -> str:
         tablefmt="github",
         disable_numparse=True,
     )
+    import_table = tabulate(list(imports()), headers=["", "seconds"], tablefmt="github", disable_numparse=True)
     return f"""# Where a forward pass spends its time
 
 Written by `benchmarks/engine_profile.py`: the shortest of {TIMES} runs, and the shares of torch's profiler (torch
@@ -108,6 +125,13 @@ stands in `qwen3_core/engine/linear.py`. `torch.compile` made the rounding to 8 
 
 **What would be needed.** Kernels of our own, built for each platform: one for attention with its rotation, one for
 norms with rounding. The shares above say what they could be worth: about a tenth in bf16, a fifth in int8.
+
+## Import time
+
+Nothing of ours imports torch; it comes with the first vector or score, and is part of the seconds until then in
+results.md.
+
+{import_table}
 """
 
 

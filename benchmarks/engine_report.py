@@ -97,7 +97,8 @@ def engine_table(results: Results) -> str:
 def share_table(results: Results) -> str:
     """Return which part of the peak ours reaches."""
     pairs = {"ours, bf16": "bf16", "ours, fp32": "fp32", "ours, int8": "int8"}
-    lines = [[name, *(f"{row.share(name, of):.2f}" for row in results.rows)] for name, of in pairs.items()]
+    known = [column.name for column in results.columns if column.name in pairs]
+    lines = [[name, *(f"{row.share(name, pairs[name]):.2f}" for row in results.rows)] for name in known]
     return tabulate(lines, headers=["part of the peak", *(row.task.name for row in results.rows)], tablefmt="github")
 
 

@@ -9,7 +9,7 @@ import argparse
 import statistics
 import subprocess
 import sys
-import time
+import timeit
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -47,11 +47,7 @@ def measured(run: Callable[[], object]) -> tuple[float, dict[str, float]]:
 
     Shares come from runs under torch's profiler, which makes small operations look a little longer than they are.
     """
-    best = float("inf")
-    for _ in range(TIMES):
-        started = time.perf_counter()
-        run()
-        best = min(best, time.perf_counter() - started)
+    best = min(timeit.repeat(run, number=1, repeat=TIMES))
     with profile(activities=[ProfilerActivity.CPU]) as seen:
         for _ in range(TIMES):
             run()

@@ -119,12 +119,11 @@ class Network:
         Returns:
             The opening's prefix and what sequences have behind it; None and the sequences if one does not continue it.
         """
-        count = len(opening)
-        if not 0 < count <= _OPENING_TOKENS or any(
-            list(ids[:count]) != list(opening) or len(ids) == count for ids in sequences
-        ):
+        start, count = list(opening), len(opening)
+        continued = all(len(ids) > count and list(ids[:count]) == start for ids in sequences)
+        if not (continued and 0 < count <= _OPENING_TOKENS):
             return None, sequences
-        return self._opening(tuple(opening)), [ids[count:] for ids in sequences]
+        return self._opening(tuple(start)), [ids[count:] for ids in sequences]
 
     @torch.inference_mode()
     def _last_hidden_states(self, sequences: Sequence[Sequence[int]], prefix: Prefix | None) -> torch.Tensor:

@@ -146,6 +146,32 @@ def llama_cpp_chat_url(chat_gguf: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def llama_cpp_embedding_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real llama.cpp server of the "mini" embedding checkpoint, in float32; the model is called "embedding"."""
+    from gguf_checkpoint import write_embedding_gguf
+    from real_servers import llama_cpp_server
+
+    folder = tmp_path_factory.mktemp("llama-cpp-embedding")
+    gguf = write_embedding_gguf(MINI / "embedding", folder / "embedding.gguf")
+    log = folder / "log"
+    with llama_cpp_server(gguf, name="embedding", context_tokens=1024, log=log, task="embedding") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def llama_cpp_reranker_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real llama.cpp server of the "mini" reranker, in float32; the model is called "reranker"."""
+    from gguf_checkpoint import write_reranker_gguf
+    from real_servers import llama_cpp_server
+
+    folder = tmp_path_factory.mktemp("llama-cpp-reranker")
+    gguf = write_reranker_gguf(MINI / "reranker", folder / "reranker.gguf")
+    log = folder / "log"
+    with llama_cpp_server(gguf, name="reranker", context_tokens=1024, log=log, task="reranking") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
 def transformers_serve_url(chat_folder: Path) -> Iterator[str]:
     """A real `transformers serve` of that checkpoint; the model is called `chat_checkpoint.CHAT_MODEL`."""
     from real_servers import transformers_server

@@ -8,6 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from qwen3_core.prompts import (
+    END_OF_TEXT,
+    RERANK_FALSE_TOKEN,
+    RERANK_PREFIX,
+    RERANK_SUFFIX,
+    RERANK_TRUE_TOKEN,
+    format_rerank_body,
+)
+
 Matrices = Literal["F32", "BF16", "Q8_0"]
 
 
@@ -70,6 +79,28 @@ def write_gguf(
     return file
 
 
+def write_embedding_gguf(folder: Path, file: Path) -> Path:
+    """Write an embedding checkpoint as GGUF, in float32 and with the end token that its tokenizer appends."""
+    return write_gguf(folder, file, tokens=_retrieval_tokens(add_eos=True), chat_template="")
+
+
+def write_reranker_gguf(folder: Path, file: Path) -> Path:
+    """Write a reranker as GGUF, in float32: ``cls.output`` has the rows of "yes" and "no", a template the prompt."""
+    ids = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+    prompt = RERANK_PREFIX + format_rerank_body("{query}", "{document}") + RERANK_SUFFIX
+    return write_gguf(
+        folder,
+        file,
+        tokens=_retrieval_tokens(add_eos=False),
+        chat_template=[{"name": "rerank", "template": prompt}],
+        labels={token: ids[token] for token in (RERANK_TRUE_TOKEN, RERANK_FALSE_TOKEN)},
+    )
+
+
+def _retrieval_tokens(*, add_eos: bool) -> Tokens:
+    return Tokens(END_OF_TEXT, is_control=lambda token: bool(token["special"]), eot="<|im_end|>", add_eos=add_eos)
+
+
 def _add_sizes(writer: Any, config: Mapping[str, Any]) -> None:
     writer.add_context_length(config["max_position_embeddings"])
     writer.add_embedding_length(config["hidden_size"])
@@ -80,7 +111,7 @@ def _add_sizes(writer: Any, config: Mapping[str, Any]) -> None:
     writer.add_key_length(config["head_dim"])
     writer.add_value_length(config["head_dim"])
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
+    writer.add_rope_freq_base(config.get("rope_theta") or config["rope_parameters"]["rope_theta"])
 
 
 def _add_tokenizer(writer: Any, state: Mapping[str, Any], said: Tokens) -> None:

@@ -13,6 +13,9 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Literal
+
+Task = Literal["chat", "embedding", "reranking"]
 
 START_TIMEOUT = 240.0
 """Seconds until a server must answer; it takes about 1 (llama.cpp) and 10 (transformers), more on a busy machine."""
@@ -22,7 +25,7 @@ ANSWER_TOKENS = 400
 
 
 @contextmanager
-def llama_cpp_server(gguf: Path, *, name: str, context_tokens: int, log: Path) -> Iterator[str]:
+def llama_cpp_server(gguf: Path, *, name: str, context_tokens: int, log: Path, task: Task = "chat") -> Iterator[str]:
     """Run llama.cpp's server and yield its base URL, ``http://127.0.0.1:PORT/v1``.
 
     Args:
@@ -30,11 +33,12 @@ def llama_cpp_server(gguf: Path, *, name: str, context_tokens: int, log: Path) -
         name: What the model is called.
         context_tokens: Prompt and answer together.
         log: Where its output goes.
+        task: What it is started for.
 
     Raises:
         RuntimeError: It did not come up; the message has the end of its log.
     """
-    settings = {"model": str(gguf), "name": name, "context_tokens": context_tokens}
+    settings = {"model": str(gguf), "name": name, "context_tokens": context_tokens, "task": task}
     with _running(["llama.cpp", json.dumps(settings)], log, cwd=gguf.parent, said=r"ready: (http://\S+) \.") as url:
         yield f"{url}/v1"
 
@@ -105,13 +109,18 @@ def _die_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _serve_llama_cpp(wanted: Mapping[str, str | int]) -> None:
+def _serve_llama_cpp(wanted: Mapping[str, Any]) -> None:
     xllamacpp = importlib.import_module("xllamacpp")
     params = xllamacpp.CommonParams()
     params.model.path = wanted["model"]
     params.model_alias = {wanted["name"]}
     params.n_ctx, params.n_predict = wanted["context_tokens"], ANSWER_TOKENS
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
+    if wanted["task"] != "chat":
+        pooling = "LAST" if wanted["task"] == "embedding" else "RANK"
+        params.embedding, params.n_parallel = True, 1
+        params.pooling_type = getattr(xllamacpp.llama_pooling_type, f"LLAMA_POOLING_TYPE_{pooling}")
+        params.n_batch = params.n_ubatch = wanted["context_tokens"]  # a text has to fit into one
     params.hostnames, params.port = ["127.0.0.1"], 0
     # The binding shows this default but the server acts on it only when it is set.
     params.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_DEEPSEEK

@@ -89,7 +89,10 @@ def test_exported_members() -> None:
     import llamaindex_qwen3
     import qwen3_core
 
-    assert qwen3_core.__all__ == ["Embedder", "LocalChat", "LocalEmbedder", "LocalReranker", "Reranker"]
+    assert qwen3_core.__all__ == [
+        "Embedder", "LocalChat", "LocalEmbedder", "LocalReranker", "PartialError", "RemoteEmbedder", "RemoteReranker",
+        "Reranker", "ServerError",
+    ]  # fmt: skip
     assert langchain_qwen3.__all__ == [
         "And", "ChatQwen3", "ChatQwen3Local", "Expression", "Field", "In", "Not", "Or", "Qwen3Embeddings",
         "Qwen3Rerank", "Qwen3Retriever", "aindex_documents", "create_rag_chain", "create_vector_store",

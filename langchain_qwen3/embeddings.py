@@ -6,24 +6,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.embeddings import Embeddings
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 from typing_extensions import Self
 
+from langchain_qwen3.server_fields import ServerFields
 from qwen3_core.base import DType, Embedder, Quantization
-from qwen3_core.local import (
-    DEFAULT_EMBEDDING_MODEL,
-    DEFAULT_MAX_LENGTH,
-    MIN_DIMENSIONS,
-    LocalEmbedder,
-)
+from qwen3_core.choice import default_embedding_model, make_embedder
+from qwen3_core.local import DEFAULT_EMBEDDING_MODEL, DEFAULT_MAX_LENGTH, MIN_DIMENSIONS, LocalEmbedder
 from qwen3_core.prompts import DEFAULT_INSTRUCTION
+from qwen3_core.remote import RemoteEmbedder
 
 
-class Qwen3Embeddings(BaseModel, Embeddings):
-    """Embed queries and documents with Qwen3-Embedding, in this process.
+class Qwen3Embeddings(ServerFields, Embeddings):
+    """Embed queries and documents with Qwen3-Embedding, in this process or on a server.
 
     ```python
     embeddings = Qwen3Embeddings(model="mini")  # or a hub name, or a folder
+    embeddings = Qwen3Embeddings(base_url="http://127.0.0.1:8000/v1", server="vllm")
     embeddings.embed_query("How is data stored?")
     ```
 
@@ -32,19 +31,21 @@ class Qwen3Embeddings(BaseModel, Embeddings):
     make a changed copy with ``model_copy`` of the arguments.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # The message of a refused argument must not print the others: the key is among them.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     model: str = DEFAULT_EMBEDDING_MODEL
-    """A hub name, a local folder, or "mini" (in this package, for trying and tests, not for production)."""
+    """A hub name, a local folder, or "mini" (in this package, for trying and tests, not for production); with a server
+    the name that it has there, "text-embedding-v4" with DashScope if none is given."""
 
     instruction: str = DEFAULT_INSTRUCTION
     """What the queries are for, in one English sentence."""
 
     dimensions: int | None = Field(default=None, ge=MIN_DIMENSIONS)
-    """Length of the vectors, 32 to the model's hidden size; None is the hidden size."""
+    """Length of the vectors, 32 to the model's hidden size; None is the hidden size, or the server's default."""
 
     max_length: int = Field(default=DEFAULT_MAX_LENGTH, ge=2)
-    """Tokens of one text at most; what is longer loses its end."""
+    """Tokens of one text at most; what is longer loses its end, on a server if `truncation` says so."""
 
     device: str | None = None
     """A torch device; None takes CUDA, then MPS, then the CPU."""
@@ -56,7 +57,8 @@ class Qwen3Embeddings(BaseModel, Embeddings):
     """"int8" rounds to 8 bits for the products of a CPU: faster, half the memory, less exact."""
 
     batch_tokens: int | None = Field(default=None, ge=1)
-    """Tokens in one forward pass at most. None is 1,024 on a CPU, 16,384 elsewhere."""
+    """Tokens in one forward pass or request at most. None is 1,024 on a CPU, 16,384 elsewhere, or what a server
+    takes."""
 
     show_progress: bool = False
     """Whether `embed_documents` shows a progress bar."""
@@ -69,13 +71,21 @@ class Qwen3Embeddings(BaseModel, Embeddings):
 
     _embedder: Embedder = PrivateAttr()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _name_model(cls, values: Any) -> Any:
+        """Take DashScope's own model where it is the server and none is named."""
+        if not isinstance(values, Mapping) or values.get("model") is not None:
+            return values
+        return {**values, "model": default_embedding_model(values.get("base_url"), values.get("server", "auto"))}
+
     def model_post_init(self, _context: Any, /) -> None:
-        """Make the engine; nothing is loaded yet."""
-        self._embedder = LocalEmbedder(**self.model_dump())
+        """Make the engine or the client; nothing is loaded and nobody is asked yet."""
+        self._embedder = make_embedder(self._arguments())
 
     @classmethod
-    def from_embedder(cls, embedder: LocalEmbedder) -> Self:
-        """Return embeddings that use a ready engine, so that both frameworks can share one set of weights.
+    def from_embedder(cls, embedder: LocalEmbedder | RemoteEmbedder) -> Self:
+        """Return embeddings that use a ready engine or client, so that both frameworks can share it.
 
         A pickled copy is made from the engine's settings and loads weights of its own.
         """
@@ -99,12 +109,18 @@ class Qwen3Embeddings(BaseModel, Embeddings):
 
         Raises:
             ValueError: If the query is blank, or the model cannot be used (the message says why).
-            OSError: If the model cannot be found or fetched.
+            OSError: If the model cannot be found or fetched, or a server fails (`qwen3_core.ServerError`).
         """
         return self._embedder.embed_query(text, instruction=instruction)
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Embed documents as they are: one vector for each, in order."""
+        """Embed documents as they are: one vector for each, in order.
+
+        Raises:
+            ValueError: If a text is too long for a server and `truncation` is "error".
+            OSError: See `embed_query`; if a server computed some texts, the error holds their vectors
+                (`qwen3_core.PartialError`).
+        """
         return self._embedder.embed_documents(texts)
 
     async def aembed_query(self, text: str, *, instruction: str | None = None) -> list[float]:

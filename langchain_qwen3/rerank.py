@@ -8,19 +8,22 @@ from typing import Any
 from langchain_core.callbacks import Callbacks
 from langchain_core.cross_encoders import BaseCrossEncoder
 from langchain_core.documents import BaseDocumentCompressor, Document
-from pydantic import ConfigDict, Field, PrivateAttr
+from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 from typing_extensions import Self, TypedDict
 
+from langchain_qwen3.server_fields import ServerFields
 from qwen3_core.base import DType, Quantization, Reranker
+from qwen3_core.choice import default_reranker_model, make_reranker
 from qwen3_core.local import DEFAULT_MAX_LENGTH, DEFAULT_RERANKER_MODEL, LocalReranker
 from qwen3_core.prompts import DEFAULT_INSTRUCTION
+from qwen3_core.remote import RemoteReranker
 
 OWN_TOP_N = -1
 """What `rerank(top_n=...)` takes for "the instance's own", as in langchain-cohere; None means all."""
 
 
 # The instruction goes along with every call.
-_OWN_FIELDS = {"top_n", "score_threshold", "instruction"}
+_OWN_FIELDS = frozenset({"top_n", "score_threshold", "instruction"})
 
 
 class RerankResult(TypedDict):
@@ -30,11 +33,12 @@ class RerankResult(TypedDict):
     relevance_score: float
 
 
-class Qwen3Rerank(BaseDocumentCompressor, BaseCrossEncoder):
+class Qwen3Rerank(ServerFields, BaseDocumentCompressor, BaseCrossEncoder):
     """Order documents by the probability that Qwen3-Reranker calls them relevant, and keep the best.
 
     ```python
     reranker = Qwen3Rerank(model="mini", top_n=3)
+    reranker = Qwen3Rerank(base_url="http://127.0.0.1:8001/v1", server="vllm")
     reranker.compress_documents(documents, "How is data stored?")
     ```
 
@@ -43,10 +47,12 @@ class Qwen3Rerank(BaseDocumentCompressor, BaseCrossEncoder):
     from several threads are safe.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # The message of a refused argument must not print the others: the key is among them.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     model: str = DEFAULT_RERANKER_MODEL
-    """A hub name, a local folder, or "mini" (in this package, for trying and tests, not for production)."""
+    """A hub name, a local folder, or "mini" (in this package, for trying and tests, not for production); with a server
+    the name that it has there, "qwen3-rerank" with DashScope if none is given."""
 
     instruction: str = DEFAULT_INSTRUCTION
     """What makes a document relevant, in one English sentence."""
@@ -58,7 +64,8 @@ class Qwen3Rerank(BaseDocumentCompressor, BaseCrossEncoder):
     """Documents with a lower score are dropped; None drops none."""
 
     max_length: int = Field(default=DEFAULT_MAX_LENGTH, ge=2)
-    """Tokens of one prompt at most; a longer document loses its end, the query never."""
+    """Tokens of one prompt at most; a longer document loses its end, on a server if `truncation` says so; the query
+    never."""
 
     device: str | None = None
     """A torch device; None takes CUDA, then MPS, then the CPU."""
@@ -70,7 +77,8 @@ class Qwen3Rerank(BaseDocumentCompressor, BaseCrossEncoder):
     """"int8" rounds to 8 bits for the products of a CPU: faster, half the memory, less exact."""
 
     batch_tokens: int | None = Field(default=None, ge=1)
-    """Tokens in one forward pass at most. None is 1,024 on a CPU, 16,384 elsewhere."""
+    """Tokens in one forward pass or request at most. None is 1,024 on a CPU, 16,384 elsewhere, or what a server
+    takes."""
 
     revision: str | None = None
     """Branch, tag or commit on the hub."""
@@ -80,15 +88,23 @@ class Qwen3Rerank(BaseDocumentCompressor, BaseCrossEncoder):
 
     _reranker: Reranker = PrivateAttr()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _name_model(cls, values: Any) -> Any:
+        """Take DashScope's own model where it is the server and none is named."""
+        if not isinstance(values, Mapping) or values.get("model") is not None:
+            return values
+        return {**values, "model": default_reranker_model(values.get("base_url"), values.get("server", "auto"))}
+
     def model_post_init(self, _context: Any, /) -> None:
-        """Make the engine; nothing is loaded yet."""
-        self._reranker = LocalReranker(**self.model_dump(exclude={"top_n", "score_threshold"}))
+        """Make the engine or the client; nothing is loaded and nobody is asked yet."""
+        self._reranker = make_reranker(self._arguments(without=_OWN_FIELDS - {"instruction"}))
 
     @classmethod
     def from_reranker(
-        cls, reranker: LocalReranker, *, top_n: int | None = 3, score_threshold: float | None = None
+        cls, reranker: LocalReranker | RemoteReranker, *, top_n: int | None = 3, score_threshold: float | None = None
     ) -> Self:
-        """Return a compressor that uses a ready engine, so that both frameworks can share one set of weights.
+        """Return a compressor that uses a ready engine or client, so that both frameworks can share it.
 
         A pickled copy is made from the engine's settings and loads weights of its own.
         """
@@ -123,7 +139,7 @@ class Qwen3Rerank(BaseDocumentCompressor, BaseCrossEncoder):
 
         Raises:
             ValueError: If the query is blank or too long for `max_length`.
-            OSError: If the model cannot be found or fetched.
+            OSError: If the model cannot be found or fetched, or a server fails (`qwen3_core.ServerError`).
         """
         return _keep(documents, self.rerank(documents, query))
 

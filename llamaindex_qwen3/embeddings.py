@@ -8,25 +8,23 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
-from llama_index.core.bridge.pydantic import ConfigDict, Field, PrivateAttr
+from llama_index.core.bridge.pydantic import ConfigDict, Field, PrivateAttr, model_validator
 from llama_index.core.storage.kvstore.types import BaseKVStore
 from llama_index_instrumentation.dispatcher import DISPATCHER_SPAN_DECORATED_ATTR
 from typing_extensions import Self
 
+from llamaindex_qwen3.server_fields import ServerFields, own_names
 from qwen3_core.base import DType, Quantization
-from qwen3_core.local import (
-    DEFAULT_EMBEDDING_MODEL,
-    DEFAULT_MAX_LENGTH,
-    MIN_DIMENSIONS,
-    LocalEmbedder,
-)
+from qwen3_core.choice import default_embedding_model, make_embedder
+from qwen3_core.local import DEFAULT_EMBEDDING_MODEL, DEFAULT_MAX_LENGTH, MIN_DIMENSIONS, LocalEmbedder
 from qwen3_core.prompts import DEFAULT_INSTRUCTION
+from qwen3_core.remote import RemoteEmbedder
 
 Side = Literal["query", "document"]
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
-_ENGINE_FIELDS = {"instruction", "dimensions", "max_length", "device", "dtype", "quantization",
+_ENGINE_FIELDS = {"model_name", "instruction", "dimensions", "max_length", "device", "dtype", "quantization",
                   "batch_tokens", "revision", "cache_folder"}  # fmt: skip
 
 
@@ -36,11 +34,12 @@ def _spanned_by_base(method: _Method) -> _Method:
     return method
 
 
-class Qwen3Embedding(BaseEmbedding):
-    """Embed queries and documents with Qwen3-Embedding, in this process.
+class Qwen3Embedding(ServerFields, BaseEmbedding):
+    """Embed queries and documents with Qwen3-Embedding, in this process or on a server.
 
     ```python
     embedding = Qwen3Embedding(model_name="mini")  # or a hub name, or a folder
+    embedding = Qwen3Embedding(api_base="http://127.0.0.1:8000/v1", server="vllm")
     embedding.get_query_embedding("How is data stored?")
     ```
 
@@ -50,19 +49,21 @@ class Qwen3Embedding(BaseEmbedding):
     vectors does not change on an instance: `with_instruction` makes a changed copy.
     """
 
-    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+    # The message of a refused argument must not print the others: the key is among them.
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, hide_input_in_errors=True)
 
     model_name: str = Field(default=DEFAULT_EMBEDDING_MODEL, frozen=True)
-    """A hub name, a local folder, or "mini" (in this package, for trying and tests, not for production)."""
+    """A hub name, a local folder, or "mini" (in this package, for trying and tests, not for production); with a server
+    the name that it has there, "text-embedding-v4" with DashScope if none is given."""
 
     instruction: str = Field(default=DEFAULT_INSTRUCTION, frozen=True)
     """What the queries are for, in one English sentence."""
 
     dimensions: int | None = Field(default=None, ge=MIN_DIMENSIONS, frozen=True)
-    """Length of the vectors, 32 to the model's hidden size; None is the hidden size."""
+    """Length of the vectors, 32 to the model's hidden size; None is the hidden size, or the server's default."""
 
     max_length: int = Field(default=DEFAULT_MAX_LENGTH, ge=2, frozen=True)
-    """Tokens of one text at most; what is longer loses its end."""
+    """Tokens of one text at most; what is longer loses its end, on a server if `truncation` says so."""
 
     device: str | None = Field(default=None, frozen=True)
     """A torch device; None takes CUDA, then MPS, then the CPU."""
@@ -74,8 +75,8 @@ class Qwen3Embedding(BaseEmbedding):
     """"int8" rounds to 8 bits for the products of a CPU: faster, half the memory, less exact."""
 
     batch_tokens: int | None = Field(default=None, ge=1, frozen=True)
-    """Tokens in one forward pass at most; `embed_batch_size` is the framework's, in texts. None is 1,024 on a CPU,
-    16,384 elsewhere."""
+    """Tokens in one forward pass or request at most; `embed_batch_size` is the framework's, in texts. None is 1,024 on
+    a CPU, 16,384 elsewhere, or what a server takes."""
 
     revision: str | None = Field(default=None, frozen=True)
     """Branch, tag or commit on the hub."""
@@ -83,11 +84,19 @@ class Qwen3Embedding(BaseEmbedding):
     cache_folder: str | None = Field(default=None, frozen=True)
     """Where downloads are kept; None is the hub library's own cache."""
 
-    _embedder: LocalEmbedder = PrivateAttr()
+    _embedder: LocalEmbedder | RemoteEmbedder = PrivateAttr()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_model(cls, values: Any) -> Any:
+        """Take DashScope's own model where it is the server and none is named."""
+        if not isinstance(values, Mapping) or values.get("model_name") is not None:
+            return values
+        return {**values, "model_name": default_embedding_model(values.get("api_base"), values.get("server", "auto"))}
 
     def model_post_init(self, _context: Any, /) -> None:
-        """Make the engine; nothing is loaded yet."""
-        self._embedder = LocalEmbedder(self.model_name, **{name: getattr(self, name) for name in _ENGINE_FIELDS})
+        """Make the engine or the client; nothing is loaded and nobody is asked yet."""
+        self._embedder = make_embedder(self._arguments(_ENGINE_FIELDS), url_argument="api_base")
 
     @classmethod
     def class_name(cls) -> str:
@@ -95,8 +104,8 @@ class Qwen3Embedding(BaseEmbedding):
         return "Qwen3Embedding"
 
     @classmethod
-    def from_embedder(cls, embedder: LocalEmbedder, **kwargs: Any) -> Self:
-        """Return an embedding that uses a ready engine, so that both frameworks can share one set of weights.
+    def from_embedder(cls, embedder: LocalEmbedder | RemoteEmbedder, **kwargs: Any) -> Self:
+        """Return an embedding that uses a ready engine or client, so that both frameworks can share it.
 
         A pickled copy is made from the engine's settings and loads weights of its own.
 
@@ -104,8 +113,7 @@ class Qwen3Embedding(BaseEmbedding):
             embedder: The engine.
             **kwargs: The framework's own fields, such as `embed_batch_size` or `embeddings_cache`.
         """
-        settings = {name: value for name, value in embedder.settings.items() if name in _ENGINE_FIELDS}
-        made = cls(model_name=embedder.model, **settings, **kwargs)
+        made = cls(**own_names(embedder.settings, cls.model_fields, model="model_name"), **kwargs)
         made._embedder = embedder
         return made
 
@@ -117,7 +125,7 @@ class Qwen3Embedding(BaseEmbedding):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Return a copy; it shares the weights unless what is changed is for the engine."""
         made = super().model_copy(update=update, deep=deep)
-        if set(update or ()) & ({"model_name", *_ENGINE_FIELDS} - {"instruction"}):
+        if set(update or ()) & ({*_ENGINE_FIELDS, *ServerFields.model_fields} - {"instruction"}):
             made.model_post_init(None)
         return made
 
@@ -129,10 +137,18 @@ class Qwen3Embedding(BaseEmbedding):
         """
         return self.model_copy(update={"instruction": instruction})
 
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether `tokenize` can be used: always with local weights, else where the tokenizer is on this machine."""
+        return isinstance(self._embedder, LocalEmbedder) or self._embedder.find_tokenizer() is not None
+
     def tokenize(self, text: str) -> list[int]:
         """Return the ids of a text, for splitters and memories that count the model's own tokens.
 
         ``SentenceSplitter(tokenizer=embedding.tokenize)`` cuts where this model would count, not OpenAI's.
+
+        Raises:
+            ValueError: The weights are on a server and `tokenizer` names none that is on this machine.
         """
         return self._embedder.tokenize(text)
 
@@ -163,7 +179,7 @@ class Qwen3Embedding(BaseEmbedding):
 
         Raises:
             ValueError: If the query is blank, or the model cannot be used (the message says why).
-            OSError: If the model cannot be found or fetched.
+            OSError: If the model cannot be found or fetched, or a server fails (`qwen3_core.ServerError`).
         """
         return super(Qwen3Embedding, self._caching("query")).get_query_embedding(query)
 

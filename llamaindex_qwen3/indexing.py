@@ -36,7 +36,8 @@ def _split(documents: Sequence[Document | BaseNode], splitter: SentenceSplitter)
 
 
 def _default_splitter(embed_model: BaseEmbedding) -> SentenceSplitter:
-    tokenizer = embed_model.tokenize if isinstance(embed_model, Qwen3Embedding) else None  # None is OpenAI's
+    ours = isinstance(embed_model, Qwen3Embedding) and embed_model.has_tokenizer and embed_model
+    tokenizer = ours.tokenize if ours else None  # None is OpenAI's
     return SentenceSplitter(chunk_size=512, chunk_overlap=64, tokenizer=tokenizer, callback_manager=CallbackManager())
 
 

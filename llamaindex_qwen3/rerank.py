@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from llama_index.core.bridge.pydantic import ConfigDict, Field, PrivateAttr
+from llama_index.core.bridge.pydantic import ConfigDict, Field, PrivateAttr, model_validator
 from llama_index.core.callbacks import CBEventType, EventPayload
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
@@ -14,9 +14,12 @@ from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, Query
 from llama_index_instrumentation import get_dispatcher
 from typing_extensions import Self
 
+from llamaindex_qwen3.server_fields import ServerFields, own_names
 from qwen3_core.base import DType, Quantization, Reranker
+from qwen3_core.choice import default_reranker_model, make_reranker
 from qwen3_core.local import DEFAULT_MAX_LENGTH, DEFAULT_RERANKER_MODEL, LocalReranker
 from qwen3_core.prompts import DEFAULT_INSTRUCTION
+from qwen3_core.remote import RemoteReranker
 
 RETRIEVAL_SCORE = "retrieval_score"
 """The metadata key of a kept node under which the score that it came with is found."""
@@ -29,11 +32,12 @@ _MEDIA = ("image", "image_path", "image_url", "image_resource", "audio_resource"
 dispatcher = get_dispatcher(__name__)
 
 
-class Qwen3Rerank(BaseNodePostprocessor):
+class Qwen3Rerank(ServerFields, BaseNodePostprocessor):
     """Order nodes by the probability that Qwen3-Reranker calls them relevant, and keep the best.
 
     ```python
     reranker = Qwen3Rerank(model="mini", top_n=3)
+    reranker = Qwen3Rerank(api_base="http://127.0.0.1:8001/v1", server="vllm")
     reranker.postprocess_nodes(nodes, query_str="How is data stored?")
     ```
 
@@ -47,10 +51,12 @@ class Qwen3Rerank(BaseNodePostprocessor):
     other without holding a thread each.
     """
 
-    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+    # The message of a refused argument must not print the others: the key is among them.
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, hide_input_in_errors=True)
 
     model: str = Field(default=DEFAULT_RERANKER_MODEL, frozen=True)
-    """A hub name, a local folder, or "mini" (in this package, for trying and tests, not for production)."""
+    """A hub name, a local folder, or "mini" (in this package, for trying and tests, not for production); with a server
+    the name that it has there, "qwen3-rerank" with DashScope if none is given."""
 
     instruction: str = DEFAULT_INSTRUCTION
     """What makes a node relevant, in one English sentence."""
@@ -66,7 +72,8 @@ class Qwen3Rerank(BaseNodePostprocessor):
     the same document; LLM is what the answer will be written from, NONE the bare text."""
 
     max_length: int = Field(default=DEFAULT_MAX_LENGTH, ge=2, frozen=True)
-    """Tokens of one prompt at most; a longer node loses its end, the query never."""
+    """Tokens of one prompt at most; a longer node loses its end, on a server if `truncation` says so; the query
+    never."""
 
     device: str | None = Field(default=None, frozen=True)
     """A torch device; None takes CUDA, then MPS, then the CPU."""
@@ -78,7 +85,8 @@ class Qwen3Rerank(BaseNodePostprocessor):
     """"int8" rounds to 8 bits for the products of a CPU: faster, half the memory, less exact."""
 
     batch_tokens: int | None = Field(default=None, ge=1, frozen=True)
-    """Tokens in one forward pass at most. None is 1,024 on a CPU, 16,384 elsewhere."""
+    """Tokens in one forward pass or request at most. None is 1,024 on a CPU, 16,384 elsewhere, or what a server
+    takes."""
 
     revision: str | None = Field(default=None, frozen=True)
     """Branch, tag or commit on the hub."""
@@ -88,9 +96,17 @@ class Qwen3Rerank(BaseNodePostprocessor):
 
     _reranker: Reranker = PrivateAttr()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _name_model(cls, values: Any) -> Any:
+        """Take DashScope's own model where it is the server and none is named."""
+        if not isinstance(values, Mapping) or values.get("model") is not None:
+            return values
+        return {**values, "model": default_reranker_model(values.get("api_base"), values.get("server", "auto"))}
+
     def model_post_init(self, _context: Any, /) -> None:
-        """Make the engine; nothing is loaded yet."""
-        self._reranker = LocalReranker(**{name: getattr(self, name) for name in _ENGINE_FIELDS})
+        """Make the engine or the client; nothing is loaded and nobody is asked yet."""
+        self._reranker = make_reranker(self._arguments(_ENGINE_FIELDS), url_argument="api_base")
 
     @classmethod
     def class_name(cls) -> str:
@@ -98,8 +114,8 @@ class Qwen3Rerank(BaseNodePostprocessor):
         return "Qwen3Rerank"
 
     @classmethod
-    def from_reranker(cls, reranker: LocalReranker, **kwargs: Any) -> Self:
-        """Return a postprocessor that uses a ready engine, so that both frameworks can share one set of weights.
+    def from_reranker(cls, reranker: LocalReranker | RemoteReranker, **kwargs: Any) -> Self:
+        """Return a postprocessor that uses a ready engine or client, so that both frameworks can share it.
 
         A pickled copy is made from the engine's settings and loads weights of its own.
 
@@ -108,14 +124,14 @@ class Qwen3Rerank(BaseNodePostprocessor):
             **kwargs: The fields that are not the engine's: `top_n`, `score_threshold`, `metadata_mode`,
                 `callback_manager`.
         """
-        made = cls(**reranker.settings, **kwargs)
+        made = cls(**own_names(reranker.settings, cls.model_fields), **kwargs)
         made._reranker = reranker
         return made
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Return a copy; it shares the weights unless what is changed is for the engine."""
         made = super().model_copy(update=update, deep=deep)
-        if set(update or ()) & (_ENGINE_FIELDS - {"instruction"}):
+        if set(update or ()) & ({*_ENGINE_FIELDS, *ServerFields.model_fields} - {"instruction"}):
             made.model_post_init(None)
         return made
 
@@ -127,7 +143,7 @@ class Qwen3Rerank(BaseNodePostprocessor):
         Raises:
             ValueError: If there is no query, it is blank or too long for `max_length`, or a node has an image,
                 audio or video and no text.
-            OSError: If the model cannot be found or fetched.
+            OSError: If the model cannot be found or fetched, or a server fails (`qwen3_core.ServerError`).
         """
         query, texts = _require_query(query_bundle), self._texts(nodes)
         with self._events(query, nodes) as kept:

@@ -14,6 +14,7 @@ from semantic_text_splitter import CodeSplitter, MarkdownSplitter, TextSplitter
 
 from qwen3_core.ingest.loaders import Document, grammar
 from qwen3_core.local import LocalEmbedder
+from qwen3_core.remote import RemoteEmbedder
 
 DEFAULT_CHUNK_SIZE = 1000
 """Characters of a chunk, about 250 tokens of English: one answer of a FAQ, one section of a manual."""
@@ -118,7 +119,8 @@ def splitting_for(embedder: object, *, chunk_tokens: int | None = None, chunk_si
     """Return sizes in the embedder's own tokens, or in characters where that is asked for or nothing else is known.
 
     Args:
-        embedder: A `LocalEmbedder` has a tokenizer, which is loaded with its weights on first use; others have none.
+        embedder: A `LocalEmbedder` has a tokenizer, which is loaded with its weights on first use; a `RemoteEmbedder`
+            may have one; others have none.
         chunk_tokens: Tokens of a chunk at most; 256 if nothing is given.
         chunk_size: Characters of a chunk at most; 1,000 if nothing is given and there is no tokenizer.
 
@@ -128,14 +130,27 @@ def splitting_for(embedder: object, *, chunk_tokens: int | None = None, chunk_si
     if chunk_tokens is not None and chunk_size is not None:
         msg = "pass chunk_tokens or chunk_size, not both"
         raise ValueError(msg)
-    if chunk_size is not None or (chunk_tokens is None and not isinstance(embedder, LocalEmbedder)):
-        return Splitting(DEFAULT_CHUNK_SIZE if chunk_size is None else chunk_size)
-    if not isinstance(embedder, LocalEmbedder):
-        msg = "chunk_tokens needs an embedding in this process, whose tokenizer is at hand: pass chunk_size"
+    if chunk_size is not None:
+        return Splitting(chunk_size)
+    found = _tokenizer_for(embedder)
+    if found is None and chunk_tokens is not None:
+        msg = (
+            "chunk_tokens needs the embedding's tokenizer: that of local weights, or tokenizer=... beside a server's "
+            "URL. Or pass chunk_size"
+        )
         raise ValueError(msg)
-    name = f"{embedder.model}@{embedder.revision or ''}"
-    size = DEFAULT_CHUNK_TOKENS if chunk_tokens is None else chunk_tokens
-    return Splitting(size, functools.partial(_tokenizer_of, embedder), name)
+    if found is None:
+        return Splitting(DEFAULT_CHUNK_SIZE)
+    return Splitting(DEFAULT_CHUNK_TOKENS if chunk_tokens is None else chunk_tokens, *found)
+
+
+def _tokenizer_for(embedder: object) -> tuple[Callable[[], Any], str] | None:
+    """Return what gives an embedder's tokenizer, and its name."""
+    if isinstance(embedder, LocalEmbedder):
+        return functools.partial(_tokenizer_of, embedder), f"{embedder.model}@{embedder.revision or ''}"
+    if isinstance(embedder, RemoteEmbedder) and embedder.find_tokenizer():
+        return embedder.find_tokenizer, f"{embedder.model}@"
+    return None
 
 
 def _tokenizer_of(embedder: LocalEmbedder) -> Any:

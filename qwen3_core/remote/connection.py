@@ -30,7 +30,7 @@ class ServerOptions(TypedDict, total=False):
     """The arguments of `RemoteEmbedder` and `RemoteReranker` that say how a server is asked; see `Options`."""
 
     api_key: str | None
-    headers: Mapping[str, str] | None
+    default_headers: Mapping[str, str] | None
     max_length: int
     truncation: Truncation
     tokenizer: str | None
@@ -51,13 +51,13 @@ class Options:
 
     Attributes:
         api_key: The server's key; DashScope's is taken from ``DASHSCOPE_API_KEY`` if none is given.
-        headers: More headers, as gateways want.
+        default_headers: Headers for every request, as gateways want.
         max_length: Tokens of one text at most, of a document with its prompt when reranking; the server may take fewer.
         truncation: What happens to a longer text: "error" names it before anything is sent, "end" cuts it.
         tokenizer: A folder, file or cached hub name of the model's tokenizer, to count and cut exactly; by default that
             of the model if it is in the hub's cache. Without one, lengths are estimated.
-        batch_size: Texts in a request at most; None is what the server takes.
-        batch_tokens: Tokens in a request at most; None is what the server takes.
+        batch_size: Texts in a request at most; None is 16, or what DashScope takes.
+        batch_tokens: Tokens in a request at most; None is 65,536, or what DashScope takes.
         max_concurrency: Requests at the same time, of one call.
         timeout: Seconds that the server may stay silent.
         max_retries: How often a request is sent again after 429, 5xx, a timeout or a broken answer.
@@ -71,7 +71,7 @@ class Options:
     """
 
     api_key: str | None = field(default=None, repr=False)
-    headers: Mapping[str, str] | None = field(default=None, repr=False)
+    default_headers: Mapping[str, str] | None = field(default=None, repr=False)
     max_length: int = 8192
     truncation: Truncation = "error"
     tokenizer: str | None = None
@@ -133,7 +133,7 @@ class Connection:
         key = options.api_key or (server_key(DASHSCOPE, self.url) if self.server == "dashscope" else None)
         self.http = Http(
             key=key,
-            headers=options.headers,
+            headers=options.default_headers,
             patience=Patience(options.timeout, options.max_retries, options.deadline),
             connections=options.max_concurrency,
             http_client=options.http_client,
@@ -184,8 +184,9 @@ class Connection:
             limits: What the server takes.
             beside: Tokens that each text costs besides, such as the query of a document.
         """
-        rows = min(self.options.batch_size or limits.rows, limits.rows)
-        tokens = min(self.options.batch_tokens or limits.tokens, limits.tokens)
+        rows, tokens = self.options.batch_size or limits.rows, self.options.batch_tokens or limits.tokens
+        if limits.fixed:
+            rows, tokens = min(rows, limits.rows), min(tokens, limits.tokens)
         costs = self.ruler.costs(texts, rows, max(tokens - rows * beside, 0))
         return batches([cost + beside for cost in costs], rows, tokens)
 

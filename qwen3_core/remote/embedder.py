@@ -25,8 +25,10 @@ from qwen3_core.remote.plan import Kept, Plan
 from qwen3_core.remote.routes import Template, unit
 from qwen3_core.remote.texts import plain
 from qwen3_core.thinking import Server
+from qwen3_core.token_count import find_tokenizer, tokenizer_function
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from typing_extensions import Unpack
 
     from qwen3_core.remote.connection import ServerOptions
@@ -103,6 +105,27 @@ class RemoteEmbedder(Embedder):
         """The arguments of the constructor, from which an equal embedder can be made."""
         own = ("model", "base_url", "server", "template", "instruction", "dimensions")
         return {**{name: getattr(self, name) for name in own}, **vars(self._options)}
+
+    def find_tokenizer(self) -> Tokenizer | None:
+        """Return the model's tokenizer if it is on this machine, without control tokens; see `Options.tokenizer`."""
+        return find_tokenizer(self._options.tokenizer, model=self.model or "")
+
+    def tokenize(self, text: str) -> list[int]:
+        """Return the ids of a text as text.
+
+        Raises:
+            ValueError: The model's tokenizer is not on this machine.
+        """
+        return tokenizer_function(self._options.tokenizer, model=self.model or "")(text)
+
+    def find_model(self) -> str:
+        """Return the model's name, asked of the server if none was given; empty where the server wants none.
+
+        Raises:
+            ServerError: The server cannot be asked, or lists several.
+        """
+        route, connection = self._route, self._connection
+        return connection.run_one(connection.name_of_model(route.models_url(connection.url), route.default_model))
 
     def check(self) -> list[str]:
         """Ask for known texts and return what is wrong, as sentences; an empty list if nothing is.

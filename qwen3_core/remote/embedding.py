@@ -75,7 +75,7 @@ class EmbeddingRoute:
     default_model: ClassVar[str | None] = None
     encoding: ClassVar[Literal["float", "base64"]] = "float"
     """LM Studio and SGLang answer with floats whatever they are asked for, and DashScope takes nothing else."""
-    own_limits: ClassVar[Limits] = Limits(rows=64, tokens=65_536)
+    own_limits: ClassVar[Limits] = Limits()
     lists_models: ClassVar[bool] = True
     """Whether a model that is not named can be asked for. TEI serves one and is told none; DashScope has a default."""
 
@@ -122,7 +122,7 @@ class SglangEmbedding(EmbeddingRoute):
     """SGLang, which refuses a whole request for one blank text."""
 
     server = "sglang"
-    own_limits = Limits(rows=64, tokens=65_536, refuses="blank")
+    own_limits = Limits(refuses="blank")
 
 
 class LlamaCppEmbedding(EmbeddingRoute):
@@ -130,7 +130,6 @@ class LlamaCppEmbedding(EmbeddingRoute):
 
     server = "llama.cpp"
     encoding = "base64"
-    own_limits = Limits(rows=32, tokens=32_768)
 
 
 class LmStudioEmbedding(EmbeddingRoute):
@@ -143,7 +142,7 @@ class XinferenceEmbedding(EmbeddingRoute):
     """Xinference, which cuts long texts without a word (xorbitsai/inference#3783)."""
 
     server = "xinference"
-    own_limits = Limits(rows=64, tokens=65_536, cuts=True)
+    own_limits = Limits(cuts=True)
 
 
 class OpenAIEmbedding(EmbeddingRoute):
@@ -158,7 +157,7 @@ class TeiEmbedding(EmbeddingRoute):
     server = "tei"
     templates = ("client", "server")
     any_instruction = False  # a prompt of the model's own configuration, by its name
-    own_limits = Limits(rows=32, tokens=65_536, refuses="empty")  # its max_client_batch_size
+    own_limits = Limits(refuses="empty")
     lists_models = False
 
     def request(self, base_url: str, wanted: EmbeddingInput) -> Request:
@@ -220,7 +219,7 @@ class DashScopeEmbedding(EmbeddingRoute):
         """Return what one request may hold; an unknown model is taken for one of the smaller ones."""
         _, rows, row_tokens = _DASHSCOPE.get(model, ((), 10, 8_192))
         # Requests of many tokens were seen to hang with the flash model, and more requests cost little.
-        return Limits(rows=rows, tokens=16_384, row_tokens=row_tokens, refuses="blank")
+        return Limits(rows=rows, tokens=16_384, fixed=True, row_tokens=row_tokens, refuses="blank")
 
     def require(self, model: str, dimensions: int | None) -> None:
         """Refuse a length that the model does not have."""

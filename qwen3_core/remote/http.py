@@ -135,17 +135,21 @@ class Http:
         return {"headers": self._headers, "timeout": timeout, **body}
 
     def _read(self, call: Call, response: httpx.Response) -> Any:
+        where = shown_url(call.url)
         if not response.is_success:
-            wait = _seconds(response.headers.get("retry-after"))
-            raise self._without_key(
-                refusal(response.status_code, response.content, shown_url=shown_url(call.url), retry_after=wait)
-            )
+            raise self._refused(response, where)
         try:
             answer = response.json()
         except ValueError as error:
-            message = f"{shown_url(call.url)} answered with what is no JSON: {response.text[:200]!r}"
+            message = f"{where} answered with what is no JSON: {response.text[:200]!r}"
             raise self._without_key(AnswerError(message)) from error
+        if isinstance(answer, Mapping) and set(answer) == {"error"}:  # LM Studio, of a route that it does not have
+            raise self._refused(response, where)
         return call.parse(answer)
+
+    def _refused(self, response: httpx.Response, where: str) -> ServerError:
+        wait = _seconds(response.headers.get("retry-after"))
+        return self._without_key(refusal(response.status_code, response.content, shown_url=where, retry_after=wait))
 
     def _without_key(self, error: ServerError) -> ServerError:
         """Take the key out of what a server says: some repeat it."""

@@ -76,6 +76,15 @@ class RemoteReranker(Reranker):
         own = ("model", "base_url", "server", "template", "instruction")
         return {**{name: getattr(self, name) for name in own}, **vars(self._options)}
 
+    def find_model(self) -> str:
+        """Return the model's name, asked of the server if none was given; empty where the server wants none.
+
+        Raises:
+            ServerError: The server cannot be asked, or lists several.
+        """
+        route, connection = self._route, self._connection
+        return connection.run_one(connection.name_of_model(route.models_url(connection.url), route.default_model))
+
     def check(self) -> list[str]:
         """Ask for known pairs and return what is wrong, as sentences; an empty list if nothing is.
 

@@ -44,7 +44,7 @@ class RerankRoute:
     instruction_field: ClassVar[str | None] = None
     """Where an instruction goes; None is a server that has a fixed one, or is not known well enough."""
     default_model: ClassVar[str | None] = None
-    own_limits: ClassVar[Limits] = Limits(rows=64, tokens=131_072)
+    own_limits: ClassVar[Limits] = Limits()
     lists_models: ClassVar[bool] = True
     """Whether a model that is not named can be asked for. TEI serves one and is told none; DashScope has a default."""
 
@@ -108,7 +108,7 @@ class SglangRerank(RerankRoute):
 
     server = "sglang"
     instruction_field = "instruct"
-    own_limits = Limits(rows=64, tokens=131_072, refuses="blank")
+    own_limits = Limits(refuses="blank")
 
     def request(self, base_url: str, wanted: RerankInput) -> Request:
         """Return where to send what."""
@@ -119,7 +119,6 @@ class LlamaCppRerank(RerankRoute):
     """llama.cpp with a converted reranker; the instruction is part of the file (llama.cpp#20009)."""
 
     server = "llama.cpp"
-    own_limits = Limits(rows=32, tokens=32_768)
 
 
 class XinferenceRerank(RerankRoute):
@@ -141,7 +140,6 @@ class TeiRerank(RerankRoute):
 
     server = "tei"
     template = "client"
-    own_limits = Limits(rows=32, tokens=65_536)  # its max_client_batch_size
     lists_models = False
 
     def request(self, base_url: str, wanted: RerankInput) -> Request:
@@ -166,7 +164,7 @@ class DashScopeRerank(RerankRoute):
         split costs a request more and no score.
         """
         rows, row_tokens = (100, 8_000) if "-vl-" in model else (500, 4_000)
-        return Limits(rows=rows, tokens=30_000, row_tokens=row_tokens, cuts=True, refuses="blank")
+        return Limits(rows=rows, tokens=30_000, fixed=True, row_tokens=row_tokens, cuts=True, refuses="blank")
 
     def request(self, base_url: str, wanted: RerankInput) -> Request:
         """Return where to send what."""

@@ -32,15 +32,17 @@ class Limits:
     """What one request may hold.
 
     Attributes:
-        rows: Texts at most.
-        tokens: Tokens of all texts at most.
+        rows: Texts, few enough that several requests share the texts of one call.
+        tokens: Tokens of all texts.
+        fixed: Whether the server refuses more of either, however it was started; else the caller may ask for more.
         row_tokens: Tokens of one text at most; None is whatever the model was served with.
         cuts: Whether the server cuts longer texts without a word.
         refuses: Texts that it does not take: "empty" ones, or all that are "blank"; None takes both.
     """
 
-    rows: int
-    tokens: int
+    rows: int = 16
+    tokens: int = 65_536
+    fixed: bool = False
     row_tokens: int | None = None
     cuts: bool = False
     refuses: Literal["empty", "blank"] | None = None

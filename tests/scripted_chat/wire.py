@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from random import Random
 from threading import Thread
@@ -37,6 +38,7 @@ class Answer:
         headers: The headers.
         pieces: What goes over the wire, piece by piece.
         broken: Whether the connection breaks after the last piece.
+        dropped: Whether the connection is closed before a status comes.
         delay: Seconds before the first byte.
         pause: Seconds between two pieces.
     """
@@ -45,6 +47,7 @@ class Answer:
     headers: Mapping[str, str]
     pieces: tuple[bytes, ...]
     broken: bool = False
+    dropped: bool = False
     delay: float = 0.0
     pause: float = 0.0
 
@@ -67,43 +70,56 @@ def shred(text: str, chance: Random) -> tuple[bytes, ...]:
     return tuple(pieces)
 
 
-def clients(handler: Handler) -> dict[str, Any]:
-    """Return ``http_client`` and ``http_async_client`` for a chat model, with a server at the other end."""
+def clients(handler: Handler, library: Any = httpx) -> dict[str, Any]:
+    """Return ``http_client`` and ``http_async_client`` with a server at the other end.
+
+    Args:
+        handler: The server.
+        library: The package that the clients are of; by default the SDK's.
+    """
+    stream_of = _stream_class(library)
 
     def handle(request: Any) -> Any:
         headers = {name.lower(): value for name, value in request.headers.items()}
         answer = handler(Request(request.method, request.url.path, headers, request.content))
-        return httpx.Response(answer.status, headers=dict(answer.headers), stream=_Stream(answer))
+        if answer.dropped:
+            message = "Server disconnected without sending a response."
+            raise library.RemoteProtocolError(message)
+        return library.Response(answer.status, headers=dict(answer.headers), stream=stream_of(answer))
 
-    transport = httpx.MockTransport(handle)
+    transport = library.MockTransport(handle)
     return {
-        "http_client": httpx.Client(transport=transport),
-        "http_async_client": httpx.AsyncClient(transport=transport),
+        "http_client": library.Client(transport=transport),
+        "http_async_client": library.AsyncClient(transport=transport),
     }
 
 
-@dataclass
-class _Stream(httpx.SyncByteStream, httpx.AsyncByteStream):  # type: ignore[misc]
-    answer: Answer
+@cache
+def _stream_class(library: Any) -> Callable[[Answer], Any]:
+    class Stream(library.SyncByteStream, library.AsyncByteStream):  # type: ignore[misc]
+        def __init__(self, answer: Answer) -> None:
+            self.answer = answer
 
-    def __iter__(self) -> Iterator[bytes]:
-        for seconds, piece in self.answer.waits():
-            if seconds:
-                time.sleep(seconds)
-            yield piece
-        self._end()
+        def __iter__(self) -> Iterator[bytes]:
+            for seconds, piece in self.answer.waits():
+                if seconds:
+                    time.sleep(seconds)
+                yield piece
+            self._end()
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for seconds, piece in self.answer.waits():
-            if seconds:
-                await asyncio.sleep(seconds)
-            yield piece
-        self._end()
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            for seconds, piece in self.answer.waits():
+                if seconds:
+                    await asyncio.sleep(seconds)
+                yield piece
+            self._end()
 
-    def _end(self) -> None:
-        if self.answer.broken:
-            message = "peer closed connection without sending complete message body (incomplete chunked read)"
-            raise httpx.RemoteProtocolError(message)
+        def _end(self) -> None:
+            if self.answer.broken:
+                message = "peer closed connection without sending complete message body (incomplete chunked read)"
+                raise library.RemoteProtocolError(message)
+
+    return Stream
 
 
 @contextmanager
@@ -141,6 +157,9 @@ class _Handling(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         answer = self.answer(Request(self.command, self.path, headers, body))
         time.sleep(answer.delay)
+        if answer.dropped:
+            self.close_connection = True
+            return
         try:
             self._send(answer)
         except OSError:  # the client has gone

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from qwen3_cli import options, render
+from qwen3_cli.model_options import ModelOptions
 from qwen3_cli.options import ChatOptions, Stages, StoreOptions
 from qwen3_core.base import require_query
 from qwen3_core.ingest import Chunk
@@ -57,6 +58,9 @@ def index(
     hybrid: options.Hybrid = False,
     analyzer: options.Analyzer = None,
     embedding: options.Embedding = DEFAULT_EMBEDDING_MODEL,
+    embedding_model: options.EmbeddingModel = None,
+    embedding_key: options.EmbeddingKey = None,
+    embedding_server: options.EmbeddingServer = "auto",
     chunk_tokens: options.ChunkTokens = None,
     chunk_size: options.ChunkSize = None,
     encoding: Annotated[str, typer.Option(help="How text files are encoded.")] = "utf-8",
@@ -77,7 +81,7 @@ def index(
             tenant=tenant,
             hybrid=hybrid,
             analyzer=analyzer,
-            embedding=embedding,
+            embedding=ModelOptions(name=embedding, model=embedding_model, key=embedding_key, server=embedding_server),
         )
         if any(is_gone(str(path)) for path in check_paths(paths, prune=prune)):
             store.require_path()
@@ -109,7 +113,13 @@ def search(
     hybrid: options.Hybrid = False,
     analyzer: options.Analyzer = None,
     embedding: options.Embedding = DEFAULT_EMBEDDING_MODEL,
+    embedding_model: options.EmbeddingModel = None,
+    embedding_key: options.EmbeddingKey = None,
+    embedding_server: options.EmbeddingServer = "auto",
     reranker: options.Reranker = DEFAULT_RERANKER_MODEL,
+    reranker_model: options.RerankerModel = None,
+    reranker_key: options.RerankerKey = None,
+    reranker_server: options.RerankerServer = "auto",
     fetch_k: options.FetchK = 10,
     top_n: options.TopN = 3,
     framework: options.Framework = "langchain",
@@ -126,9 +136,12 @@ def search(
             tenant=tenant,
             hybrid=hybrid,
             analyzer=analyzer,
-            embedding=embedding,
+            embedding=ModelOptions(name=embedding, model=embedding_model, key=embedding_key, server=embedding_server),
         )
-        stages = Stages(reranker=reranker, fetch_k=fetch_k, top_n=top_n)
+        second = ModelOptions(
+            name=reranker, model=reranker_model, key=reranker_key, server=reranker_server, option="--reranker"
+        )
+        stages = Stages(reranker=second, fetch_k=fetch_k, top_n=top_n)
         candidates = framework_of(framework).search(store, question, stages)
         print_result([asdict(each) for each in candidates[:top_n]], render.table(candidates, top_n), as_json=as_json)
 
@@ -145,7 +158,13 @@ def ask(
     hybrid: options.Hybrid = False,
     analyzer: options.Analyzer = None,
     embedding: options.Embedding = DEFAULT_EMBEDDING_MODEL,
+    embedding_model: options.EmbeddingModel = None,
+    embedding_key: options.EmbeddingKey = None,
+    embedding_server: options.EmbeddingServer = "auto",
     reranker: options.Reranker = DEFAULT_RERANKER_MODEL,
+    reranker_model: options.RerankerModel = None,
+    reranker_key: options.RerankerKey = None,
+    reranker_server: options.RerankerServer = "auto",
     chat: options.Chat = None,
     chat_model: options.ChatModel = None,
     chat_key: options.ChatKey = None,
@@ -178,9 +197,12 @@ def ask(
             tenant=tenant,
             hybrid=hybrid,
             analyzer=analyzer,
-            embedding=embedding,
+            embedding=ModelOptions(name=embedding, model=embedding_model, key=embedding_key, server=embedding_server),
         )
-        stages = Stages(reranker=reranker, fetch_k=fetch_k, top_n=top_n)
+        second = ModelOptions(
+            name=reranker, model=reranker_model, key=reranker_key, server=reranker_server, option="--reranker"
+        )
+        stages = Stages(reranker=second, fetch_k=fetch_k, top_n=top_n)
         answer = framework_of(framework).ask(store, question, stages, chat_options)
         print_result(answer.to_dict(), *render.answer(answer), as_json=as_json)
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from qwen3_cli import app as cli
 from qwen3_cli import options, render
 from qwen3_cli.demo_server import smollm2_server
+from qwen3_cli.model_options import ModelOptions
 from qwen3_cli.options import ChatOptions, Stages, StoreOptions
 from qwen3_core.ingest import load_chunks
 
@@ -54,8 +55,10 @@ def demo(
     """Index documents, search them in two stages, and answer a question: all on this machine."""
     with cli.reported() as console:
         chunks = load_chunks(paths)
-        stages = Stages(reranker=reranker, fetch_k=fetch_k, top_n=top_n)
-        store_options = StoreOptions(uri=uri, collection=_collection(paths, embedding), embedding=embedding)
+        stages = Stages(reranker=ModelOptions(name=reranker), fetch_k=fetch_k, top_n=top_n)
+        store_options = StoreOptions(
+            uri=uri, collection=_collection(paths, embedding), embedding=ModelOptions(name=embedding)
+        )
         langchain = cli.framework_of("langchain")
         with langchain.open_store(store_options) as store:
             added = cli.add_chunks(store, chunks, console)

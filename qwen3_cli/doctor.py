@@ -1,4 +1,4 @@
-"""`qwen3-rag doctor`: what a chat server is and how it thinks."""
+"""`qwen3-rag doctor`: what a server is, how it thinks, and whether it embeds and scores as it should."""
 
 from __future__ import annotations
 
@@ -16,27 +16,74 @@ from qwen3_cli import options
 from qwen3_cli.app import print_result, reported
 from qwen3_core.chat.doctor import DEFAULT_MAX_TOKENS, Diagnosis, diagnose
 from qwen3_core.chat.server import server_key, server_url
-from qwen3_core.thinking import dialect_of
+from qwen3_core.remote.connection import server_word
+from qwen3_core.remote.doctor import Examination, examine
+from qwen3_core.thinking import Server, dialect_of
 
 
 def doctor(
     *,
-    chat: Annotated[str, typer.Option(help="The URL of a chat server, as http://host:8000/v1.")],
+    chat: Annotated[str | None, typer.Option(help="The URL of a chat server, as http://host:8000/v1.")] = None,
     chat_model: options.ChatModel = None,
     chat_key: options.ChatKey = None,
     server: options.ChatServer = "auto",
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of each answer.")] = DEFAULT_MAX_TOKENS,
+    embedding: Annotated[str | None, typer.Option(help="The URL of a server of an embedding model.")] = None,
+    embedding_model: options.EmbeddingModel = None,
+    embedding_key: options.EmbeddingKey = None,
+    embedding_server: options.EmbeddingServer = "auto",
+    reranker: Annotated[str | None, typer.Option(help="The URL of a server of a reranker.")] = None,
+    reranker_model: options.RerankerModel = None,
+    reranker_key: options.RerankerKey = None,
+    reranker_server: options.RerankerServer = "auto",
     as_json: options.Json = False,
 ) -> None:
-    """Ask a chat server what it is, and with thinking on and off, and say what to pass to the components."""
+    """Ask servers what they are and whether they do what they should, and say what to pass to the components.
+
+    A chat server is asked with thinking on and off, others for known texts.
+    """
     with reported():
-        url = server_url(chat)
-        key = chat_key or server_key(dialect_of(server, url), url)
-        with openai.OpenAI(base_url=url, api_key=key) as client:
-            found = diagnose(client, url, server=server, model=chat_model, max_tokens=max_tokens)
-        print_result(asdict(found), *_shown(found), as_json=as_json)
-        if any(trial.error for trial in found.trials):
+        found: list[Diagnosis | Examination] = []
+        if embedding is not None:
+            found.append(
+                examine("embedding", embedding, server=embedding_server, model=embedding_model, api_key=embedding_key)
+            )
+        if reranker is not None:
+            found.append(
+                examine("reranker", reranker, server=reranker_server, model=reranker_model, api_key=reranker_key)
+            )
+        if chat is not None:
+            found.append(_diagnosed(chat, chat_model, chat_key, server, max_tokens))
+        if not found:
+            msg = "say which server to ask: --chat URL, --embedding URL or --reranker URL"
+            raise ValueError(msg)
+        shown = [line for each in found for line in (_shown(each) if isinstance(each, Diagnosis) else _told(each))]
+        data = [asdict(each) for each in found]
+        print_result(data[0] if len(data) == 1 else data, *shown, as_json=as_json)
+        if any(_is_ill(each) for each in found):
             raise typer.Exit(1)
+
+
+def _diagnosed(chat: str, model: str | None, key: str | None, server: Server, max_tokens: int) -> Diagnosis:
+    url = server_url(chat)
+    with openai.OpenAI(base_url=url, api_key=key or server_key(dialect_of(server, url), url)) as client:
+        return diagnose(client, url, server=server, model=model, max_tokens=max_tokens)
+
+
+def _is_ill(found: Diagnosis | Examination) -> bool:
+    return bool(found.findings) if isinstance(found, Examination) else any(trial.error for trial in found.trials)
+
+
+def _told(found: Examination) -> Iterator[Any]:
+    identity = found.identity
+    yield f"[bold]{escape(found.url)}[/bold] ({found.task})"
+    yield f'server: "{identity.server}" ({escape(identity.evidence)})'
+    if found.model:
+        yield f"model:  {escape(found.model)}"
+    if found.asked_as != server_word("auto", found.url):
+        yield f'- Pass server="{found.asked_as}" (--{found.task}-server): its URL does not tell.'
+    for line in found.findings or ("Known texts come out as they should.",):
+        yield f"- {escape(line[0].upper() + line[1:])}"
 
 
 def _shown(found: Diagnosis) -> Iterator[Any]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 import typer
 
+from qwen3_cli.model_options import ModelOptions
 from qwen3_core.local import DEFAULT_EMBEDDING_MODEL
 from qwen3_core.thinking import Server
 
@@ -30,7 +31,16 @@ Hybrid = Annotated[
 Analyzer = Annotated[
     str | None, typer.Option(help='What cuts text into words for --hybrid, such as "standard", or "jieba" for Chinese.')
 ]
-Embedding = Annotated[str, typer.Option(help='Embedding model: a hub name, a folder, or "mini" (for trying only).')]
+Embedding = Annotated[
+    str, typer.Option(help='Embedding model: a hub name, a folder, "mini" (for trying only), or the URL of a server.')
+]
+EmbeddingModel = Annotated[
+    str | None, typer.Option(help="The model's name on the server of --embedding URL; else the only one it lists.")
+]
+EmbeddingKey = Annotated[
+    str | None, typer.Option(envvar="QWEN3_EMBEDDING_KEY", show_envvar=True, help="The key of that server.")
+]
+EmbeddingServer = Annotated[Server, typer.Option(help="What that server is, such as vllm, tei or llama.cpp.")]
 ChunkTokens = Annotated[
     int | None, typer.Option(min=1, help="Tokens of a chunk at most, by the embedding's tokenizer; 256 by default.")
 ]
@@ -41,7 +51,16 @@ Manifest = Annotated[
         help="Where it is noted which files need not be read again; beside a Lite file, for a server in ./.qwen3-rag."
     ),
 ]
-Reranker = Annotated[str, typer.Option(help='Reranker: a hub name, a folder, "mini" (for trying only), or "none".')]
+Reranker = Annotated[
+    str, typer.Option(help='Reranker: a hub name, a folder, "mini" (for trying only), the URL of a server, or "none".')
+]
+RerankerModel = Annotated[
+    str | None, typer.Option(help="The model's name on the server of --reranker URL; else the only one it lists.")
+]
+RerankerKey = Annotated[
+    str | None, typer.Option(envvar="QWEN3_RERANKER_KEY", show_envvar=True, help="The key of that server.")
+]
+RerankerServer = Annotated[Server, typer.Option(help="What that server is, such as vllm or llama.cpp.")]
 Chat = Annotated[
     str | None,
     typer.Option(help="A DashScope model (needs DASHSCOPE_API_KEY), or the URL of a server, as http://host:8000/v1."),
@@ -78,7 +97,7 @@ class StoreOptions:
     uri: str = "./milvus.db"
     token: str | None = field(default=None, repr=False)
     collection: str = "docs"
-    embedding: str = DEFAULT_EMBEDDING_MODEL
+    embedding: ModelOptions = field(default_factory=lambda: ModelOptions(name=DEFAULT_EMBEDDING_MODEL))
     tenant: str | None = None
     db_name: str = ""
     hybrid: bool = False
@@ -124,7 +143,7 @@ class Stages:
         ValueError: If more are kept than fetched.
     """
 
-    reranker: str
+    reranker: ModelOptions
     fetch_k: int = 10
     top_n: int = 3
 
@@ -140,7 +159,7 @@ class Stages:
     @property
     def reranks(self) -> bool:
         """Whether there is a second stage."""
-        return self.reranker != NO_RERANKER
+        return self.reranker.name != NO_RERANKER
 
 
 class MakeChat(Protocol[_Chat]):

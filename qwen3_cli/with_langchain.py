@@ -29,7 +29,7 @@ from qwen3_core.ingest.summary import IndexSummary
 @contextmanager
 def open_store(options: StoreOptions) -> Iterator[Qwen3VectorStore]:
     """Open the collection and close it at the end, so that another process may open the file."""
-    with create_vector_store(Qwen3Embeddings(model=options.embedding), **options.opening) as store:
+    with create_vector_store(Qwen3Embeddings(**options.embedding.embedding()), **options.opening) as store:
         yield store
 
 
@@ -50,7 +50,7 @@ def _open_indexed(options: StoreOptions) -> Iterator[Qwen3VectorStore]:
 
 def make_retriever(store: Qwen3VectorStore, stages: Stages) -> Qwen3Retriever:
     """Build the two-stage retriever; with the reranker "none" it is one stage."""
-    reranker = Qwen3Rerank(model=stages.reranker, top_n=stages.top_n) if stages.reranks else None
+    reranker = Qwen3Rerank(**stages.reranker.reranker(), top_n=stages.top_n) if stages.reranks else None
     return Qwen3Retriever(vector_store=store, reranker=reranker, fetch_k=stages.fetch_k, k=stages.top_n)
 
 

@@ -25,7 +25,7 @@ from qwen3_core.ingest.summary import IndexSummary
 
 def index(options: StoreOptions, paths: Sequence[Path], indexing: IndexOptions) -> IndexSummary:
     """Make the collection hold the passages of files."""
-    embedding = Qwen3Embedding(model_name=options.embedding)
+    embedding = _make_embedding(options)
     with create_vector_store(embedding, **options.opening) as store:
         return index_documents(store, paths, embed_model=embedding, **indexing)
 
@@ -43,7 +43,7 @@ def make_llm(options: ChatOptions) -> Qwen3:
 def search(store: StoreOptions, question: str, stages: Stages) -> list[Passage]:
     """Return every candidate with its scores, best first."""
     store.require_path()
-    embedding = Qwen3Embedding(model_name=store.embedding)
+    embedding = _make_embedding(store)
     with create_vector_store(embedding, **store.opening) as opened:
         if not opened.has_collection:
             raise store.missing()
@@ -62,7 +62,7 @@ def ask(store: StoreOptions, question: str, stages: Stages, chat: ChatOptions) -
     store.require_path()
     with create_query_engine(
         llm=llm,
-        embed_model=Qwen3Embedding(model_name=store.embedding),
+        embed_model=_make_embedding(store),
         reranker=_make_reranker(stages, top_n=stages.top_n) if stages.reranks else None,
         **store.opening,
         fetch_k=stages.fetch_k,
@@ -82,9 +82,14 @@ def ask(store: StoreOptions, question: str, stages: Stages, chat: ChatOptions) -
     )
 
 
+def _make_embedding(options: StoreOptions) -> Qwen3Embedding:
+    return Qwen3Embedding(**options.embedding.embedding(url="api_base", model="model_name"))
+
+
 def _make_reranker(stages: Stages, *, top_n: int | None) -> Qwen3Rerank:
     # `qwen3-rag index` embeds the text without its metadata, and both frameworks shall score the same.
-    return Qwen3Rerank(model=stages.reranker, top_n=top_n, metadata_mode=MetadataMode.NONE)
+    arguments = stages.reranker.reranker(url="api_base")
+    return Qwen3Rerank(**arguments, top_n=top_n, metadata_mode=MetadataMode.NONE)
 
 
 def passages(nodes: Sequence[NodeWithScore], *, reranked: bool) -> list[Passage]:

@@ -90,11 +90,11 @@ class Diagnosis:
 
 
 def identify(url: str, get: Get) -> Identity:
-    """Find out what a chat server is.
+    """Find out what a server is, of chat models or others.
 
     Sources of the marks: `owned_by` in vllm/entrypoints/openai/models, sglang/srt/entrypoints/openai/protocol.py and
     llama.cpp's tools/server; Ollama's and LM Studio's native APIs; xinference/api/restful_api.py;
-    transformers/cli/serving/server.py.
+    transformers/cli/serving/server.py; text-embeddings-inference/router/src/lib.rs.
 
     Args:
         url: The server's URL, up to and including ``/v1``.
@@ -113,6 +113,7 @@ def identify(url: str, get: Get) -> Identity:
         ("lmstudio", "/api/v0/models", lambda answer: bool(_entries(answer))),
         ("xinference", "/v1/cluster/auth", lambda answer: "auth" in answer),
         ("transformers", "/openapi.json", lambda answer: "/v1/systemone" in answer.get("paths", {})),
+        ("tei", "/info", lambda answer: "max_client_batch_size" in answer),
         ("llama.cpp", "/props", lambda answer: "default_generation_settings" in answer),
     )
     for server, path, mark in marks:

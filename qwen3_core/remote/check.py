@@ -36,7 +36,7 @@ class Finding:
         is_fatal: Whether nothing that the server computes can be trusted.
     """
 
-    about: Literal["answer", "dimensions", "length", "similarity", "scores", "instruction"]
+    about: Literal["answer", "end", "dimensions", "length", "similarity", "scores", "instruction"]
     text: str
     is_fatal: bool = False
 
@@ -98,6 +98,23 @@ def judge_embeddings(
             )
         )
     return found
+
+
+def judge_end_token(added: Sequence[object], bare: Sequence[object]) -> list[Finding]:
+    """Return what is wrong with the tokens of a text, with those that the server adds and without.
+
+    Vectors are those of <|endoftext|> behind the text, which the tokenizer has to add: once.
+    """
+    if len(added) == len(bare) + 1 and list(added[:-1]) == list(bare):
+        return []
+    what = "no token" if len(added) == len(bare) else f"{len(added) - len(bare)} tokens"
+    fix = (
+        "take the tokenizer.json of the model's repository as it is now, or a GGUF made from it: older ones lack "
+        "<|endoftext|> at the end (QwenLM/Qwen3-Embedding#54, llama.cpp#14314)"
+    )
+    return [
+        Finding("end", f"its tokenizer adds {what} to a text, where it should add the end token: {fix}", is_fatal=True)
+    ]
 
 
 def judge_scores(scores: Sequence[Sequence[float]], *, server: str) -> list[Finding]:

@@ -110,12 +110,28 @@ class EmbeddingRoute:
         rows = rows_of(answer, "data")
         return _of_one_length(in_places(rows, count, lambda row: vector_of(row.get("embedding")), index="index"))
 
+    def tokenize_request(self, base_url: str, model: str, text: str, *, add_end: bool) -> Request | None:  # noqa: ARG002
+        """Return where to ask for the tokens of a text, with or without those that the server adds; None if nowhere."""
+        return None
+
+    def parse_tokens(self, answer: Any) -> Sequence[Any]:
+        """Return the tokens.
+
+        Raises:
+            AnswerError: There are none.
+        """
+        return rows_of(answer, "tokens")
+
 
 class VllmEmbedding(EmbeddingRoute):
     """vLLM; base64 is a quarter of the bytes."""
 
     server = "vllm"
     encoding = "base64"
+
+    def tokenize_request(self, base_url: str, model: str, text: str, *, add_end: bool) -> Request:
+        """Return where to ask for tokens (vllm/entrypoints/serve/tokenize/protocol.py)."""
+        return f"{root_of(base_url)}/tokenize", {"model": model, "prompt": text, "add_special_tokens": add_end}
 
 
 class SglangEmbedding(EmbeddingRoute):
@@ -130,6 +146,10 @@ class LlamaCppEmbedding(EmbeddingRoute):
 
     server = "llama.cpp"
     encoding = "base64"
+
+    def tokenize_request(self, base_url: str, model: str, text: str, *, add_end: bool) -> Request:  # noqa: ARG002
+        """Return where to ask for tokens (tools/server/README.md)."""
+        return f"{root_of(base_url)}/tokenize", {"content": text, "add_special": add_end}
 
 
 class LmStudioEmbedding(EmbeddingRoute):
@@ -174,6 +194,15 @@ class TeiEmbedding(EmbeddingRoute):
     def parse(self, answer: Any, count: int) -> list[list[float]]:
         """Return the vectors; rows name no places."""
         return _of_one_length(in_order(rows_of(answer), count, vector_of))
+
+    def tokenize_request(self, base_url: str, model: str, text: str, *, add_end: bool) -> Request:  # noqa: ARG002
+        """Return where to ask for tokens."""
+        return f"{root_of(base_url)}/tokenize", {"inputs": [text], "add_special_tokens": add_end}
+
+    def parse_tokens(self, answer: Any) -> Sequence[Any]:
+        """Return the ids of the only text."""
+        first = rows_of(answer)[0] if rows_of(answer) else []
+        return [each.get("id") for each in first if isinstance(each, Mapping)]
 
 
 class OllamaEmbedding(EmbeddingRoute):

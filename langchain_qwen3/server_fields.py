@@ -36,7 +36,7 @@ class ServerFields(BaseModel):
     """Folder, file or cached hub name of the model's tokenizer, to count and cut exactly; else lengths are guessed."""
 
     batch_size: int | None = Field(default=None, ge=1)
-    """Texts in a request at most; None is 16, or what DashScope takes."""
+    """Texts in a request at most; None is 16 to 64, or what DashScope takes."""
 
     max_concurrency: int = Field(default=4, ge=1)
     """Requests at the same time, of one call."""

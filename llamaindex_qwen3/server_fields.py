@@ -38,8 +38,8 @@ class ServerFields(BaseModel):
     """Folder, file or cached hub name of the model's tokenizer, to count and cut exactly; else lengths are guessed."""
 
     batch_size: int | None = Field(default=None, ge=1, frozen=True)
-    """Texts in a request at most, of those that the framework hands over together (`embed_batch_size`); None is 16, or
-    what DashScope takes."""
+    """Texts in a request at most, of those that the framework hands over together (`embed_batch_size`); None is 16 to
+    64, or what DashScope takes."""
 
     max_concurrency: int = Field(default=4, ge=1, frozen=True)
     """Requests at the same time, of one call."""

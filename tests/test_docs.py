@@ -6,11 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
+from servers_table import COLUMNS, table
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs"
 FEATURES = (DOCS / "features.md").read_text(encoding="utf-8")
 TRAPS = (DOCS / "milvus_traps.md").read_text(encoding="utf-8")
+SERVERS = (DOCS / "servers.md").read_text(encoding="utf-8")
 STORE_CONTRACT = HERE.parent / "llamaindex_qwen3" / "testing" / "vector_store.py"
 
 
@@ -23,7 +25,7 @@ def named(text: str) -> list[tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize(("file", "name"), sorted({*named(FEATURES), *named(TRAPS)}))
+@pytest.mark.parametrize(("file", "name"), sorted({*named(FEATURES), *named(TRAPS), *named(SERVERS)}))
 def test_a_named_test_exists(file: str, name: str) -> None:
     source = (HERE / file).read_text(encoding="utf-8")
     suites = "ChatModelIntegrationTests" in source or "LLMContract" in source  # their tests are inherited
@@ -41,3 +43,16 @@ def test_every_trap_names_a_test() -> None:
     rows = [row for row in TRAPS.splitlines() if row.startswith("| ") and not row.startswith("| trap")]
     assert len(rows) > 50
     assert [row for row in rows if len(named(row)) == 0 or row.count(" | ") != 2] == []
+
+
+def test_the_table_of_servers_is_the_codes() -> None:
+    assert table() in SERVERS, "python tests/servers_table.py prints what it should be"
+
+
+def test_every_cell_about_a_server_names_a_test() -> None:
+    legend = set(re.findall(r"^(\d)\. `test_", SERVERS, flags=re.MULTILINE))
+    for row in table().splitlines()[2:]:
+        cells = [cell.strip() for cell in row.strip("|").split(" | ")]
+        assert len(cells) == len(COLUMNS)
+        for cell in cells[1:]:
+            assert cell == "-" or cell[-2:-1] in legend, cell

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("qwen3_core.remote")
 
 _T = TypeVar("_T")
+
+_SHARED_ROWS = 16
 
 
 class ServerOptions(TypedDict, total=False):
@@ -56,7 +59,8 @@ class Options:
         truncation: What happens to a longer text: "error" names it before anything is sent, "end" cuts it.
         tokenizer: A folder, file or cached hub name of the model's tokenizer, to count and cut exactly; by default that
             of the model if it is in the hub's cache. Without one, lengths are estimated.
-        batch_size: Texts in a request at most; None is 16, or what DashScope takes.
+        batch_size: Texts in a request at most; None is what DashScope takes, and 16 to 64 elsewhere, so that
+            `max_concurrency` requests share the texts of a call.
         batch_tokens: Tokens in a request at most; None is 65,536, or what DashScope takes.
         max_concurrency: Requests at the same time, of one call.
         timeout: Seconds that the server may stay silent.
@@ -187,6 +191,9 @@ class Connection:
         rows, tokens = self.options.batch_size or limits.rows, self.options.batch_tokens or limits.tokens
         if limits.fixed:
             rows, tokens = min(rows, limits.rows), min(tokens, limits.tokens)
+        elif self.options.batch_size is None:
+            # Requests that go out at the same time share a call's texts, unless that makes them small.
+            rows = min(rows, max(_SHARED_ROWS, math.ceil(len(texts) / self.options.max_concurrency)))
         costs = self.ruler.costs(texts, rows, max(tokens - rows * beside, 0))
         return batches([cost + beside for cost in costs], rows, tokens)
 

@@ -177,7 +177,7 @@ class TeiEmbedding(EmbeddingRoute):
     server = "tei"
     templates = ("client", "server")
     any_instruction = False  # a prompt of the model's own configuration, by its name
-    own_limits = Limits(refuses="empty")
+    own_limits = Limits(rows=32, refuses="empty")  # max_client_batch_size, unless it was started with another
     lists_models = False
 
     def request(self, base_url: str, wanted: EmbeddingInput) -> Request:

@@ -140,6 +140,7 @@ class TeiRerank(RerankRoute):
 
     server = "tei"
     template = "client"
+    own_limits = Limits(rows=32)  # max_client_batch_size, unless it was started with another
     lists_models = False
 
     def request(self, base_url: str, wanted: RerankInput) -> Request:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 from scripted_retrieval import DashScope, Vllm
 
 from langchain_qwen3 import Qwen3Embeddings, Qwen3Rerank, Qwen3Retriever, create_vector_store, index_documents
+from langchain_qwen3.testing import DocumentCompressorTests
 from qwen3_core import LocalReranker, PartialError, RemoteEmbedder, RemoteReranker, ServerError
 
 DOCUMENTS = [
@@ -37,6 +39,23 @@ class TestLangChainSuite(EmbeddingsIntegrationTests):
     @property
     def embedding_model_params(self) -> dict[str, Any]:
         return {"base_url": self.url, "server": "llama.cpp"}
+
+
+class TestCompressor(DocumentCompressorTests):
+    """This project's own suite."""
+
+    @pytest.fixture(autouse=True)
+    def _server(self) -> Iterator[None]:
+        with Vllm().serve() as self.url:
+            yield
+
+    @property
+    def compressor_class(self) -> type[Qwen3Rerank]:
+        return Qwen3Rerank
+
+    @property
+    def compressor_params(self) -> dict[str, Any]:
+        return {"base_url": self.url, "server": "vllm", "truncation": "end"}
 
 
 @pytest.fixture

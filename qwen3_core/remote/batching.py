@@ -26,6 +26,10 @@ Batch = Sequence[int]
 Rows = list[_T | ServerError]
 """What became of the texts of a batch."""
 
+# So many texts fail one after the other, each alone in a request, before a server is thought to refuse all: one that
+# has never answered well, and one that has.
+_AT_FIRST, _LATER = 16, 64
+
 
 def batches(costs: Sequence[int], rows: int, tokens: int) -> list[list[int]]:
     """Return the places of texts in batches of ``rows`` and ``tokens`` at most, in order; a big text goes alone.
@@ -46,30 +50,55 @@ def batches(costs: Sequence[int], rows: int, tokens: int) -> list[list[int]]:
     return found
 
 
-def each_row(batch: Batch, ask: Callable[[Batch], Job[list[_T]]]) -> Job[Rows[_T]]:
-    """Ask for a batch; if one text in it may be why that fails, for its halves, down to the text alone."""
+class Streak:
+    """The failures in a row of one call, over all its requests, which tell when to ask for nothing more.
+
+    Where several requests are under way the count is a little off, which costs a request more or less.
+    """
+
+    def __init__(self) -> None:
+        self._failed, self._patience = 0, _AT_FIRST
+        self.reason: ServerError | None = None
+        """Why nothing more is asked for; None as long as it is."""
+
+    def note(self, error: ServerError | None) -> None:
+        """Count what became of a request: None is a success."""
+        if error is None:
+            self._failed, self._patience = 0, _LATER
+            return
+        self._failed += 1
+        if not error.is_about_a_row or self._failed >= self._patience:
+            self.reason = error
+
+
+def each_row(batch: Batch, ask: Callable[[Batch], Job[list[_T]]], streak: Streak) -> Job[Rows[_T]]:
+    """Ask for a batch; if one text in it may be why that fails, for its halves, down to the text alone.
+
+    Returns:
+        What became of the texts, or of the first of them if nothing more is to be asked for.
+    """
+    if streak.reason is not None:
+        return []
     try:
-        return list((yield from ask(batch)))
+        found = list((yield from ask(batch)))
     except ServerError as error:
         if not error.is_about_a_row or len(batch) == 1:
+            streak.note(error)
             return [error] * len(batch)
+    else:
+        streak.note(None)
+        return [*found]
     half = len(batch) // 2
-    return [*(yield from each_row(batch[:half], ask)), *(yield from each_row(batch[half:], ask))]
+    return [*(yield from each_row(batch[:half], ask, streak)), *(yield from each_row(batch[half:], ask, streak))]
 
 
-def run(
-    jobs: Sequence[Job[_T]], send: Callable[[Call], Any], *, at_once: int, enough: Callable[[_T], bool]
-) -> list[_T]:
-    """Run jobs in threads that end with the call.
+def run(jobs: Sequence[Job[_T]], send: Callable[[Call], Any], *, at_once: int) -> list[_T]:
+    """Run jobs in threads that end with the call, and return their results.
 
     Args:
         jobs: What to run.
         send: Sends a call and returns its answer.
         at_once: Jobs that run at the same time.
-        enough: Whether a result says that the jobs that have not begun need not.
-
-    Returns:
-        The results of the jobs that ran, which are the first ones.
     """
     found: dict[int, _T] = {}
     waiting, lock, stop = enumerate(jobs), threading.Lock(), threading.Event()
@@ -78,8 +107,6 @@ def run(
         while (taken := _next(waiting, lock, stop)) is not None:
             place, job = taken
             found[place] = _drive(job, send)
-            if enough(found[place]):
-                stop.set()
 
     threads = min(at_once, len(jobs))
     if threads <= 1:
@@ -94,9 +121,7 @@ def run(
     return _in_order(found)
 
 
-async def arun(
-    jobs: Sequence[Job[_T]], send: Callable[[Call], Awaitable[Any]], *, at_once: int, enough: Callable[[_T], bool]
-) -> list[_T]:
+async def arun(jobs: Sequence[Job[_T]], send: Callable[[Call], Awaitable[Any]], *, at_once: int) -> list[_T]:
     """Run jobs in this event loop; see `run`."""
     found: dict[int, _T] = {}
     waiting, lock, stop = enumerate(jobs), threading.Lock(), threading.Event()
@@ -105,8 +130,6 @@ async def arun(
         while (taken := _next(waiting, lock, stop)) is not None:
             place, job = taken
             found[place] = await _adrive(job, send)
-            if enough(found[place]):
-                stop.set()
 
     tasks = [asyncio.ensure_future(work()) for _ in range(min(at_once, len(jobs)))]
     try:
@@ -115,11 +138,6 @@ async def arun(
         for task in tasks:
             task.cancel()
     return _in_order(found)
-
-
-def is_hopeless(rows: Rows[Any]) -> bool:
-    """Tell whether nothing of a batch could be computed, so that other batches need not be tried."""
-    return all(isinstance(row, ServerError) for row in rows)
 
 
 def _next(

@@ -72,6 +72,10 @@ def judge_embeddings(
     """
     found = []
     size = len(documents[0])
+    if any(len(vector) != size for vector in (*queries, *documents)):
+        return [
+            Finding("dimensions", "its vectors have different lengths: several models behind one URL", is_fatal=True)
+        ]
     if dimensions is not None and size < dimensions:
         found.append(
             Finding("dimensions", f"its vectors have {size} numbers, fewer than dimensions={dimensions}", is_fatal=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, get_args
 
 from qwen3_core.chat.errors import shown_url
 from qwen3_core.chat.server import server_key, server_url
-from qwen3_core.remote.batching import Job, Rows, arun, batches, is_hopeless, run
+from qwen3_core.remote.batching import Job, Rows, arun, batches, run
 from qwen3_core.remote.check import Finding
 from qwen3_core.remote.errors import AnswerError, ServerError
 from qwen3_core.remote.http import Call, Http, Patience
@@ -97,6 +97,9 @@ class Options:
             if given is not None and given < value:
                 message = f"{name}={given} is out of range: at least {value}"
                 raise ValueError(message)
+        if self.api_key and not (self.api_key.isascii() and self.api_key.isprintable()):
+            message = "api_key has a line break or another character that no HTTP header can have"
+            raise ValueError(message)
         for name in ("timeout", "deadline"):
             if not getattr(self, name) > 0:
                 message = f"{name}={getattr(self, name)} is out of range: more than 0 seconds"
@@ -199,19 +202,19 @@ class Connection:
 
     def run(self, jobs: Sequence[Job[Rows[_T]]]) -> list[Rows[_T]]:
         """Run jobs in threads; see `batching.run`."""
-        return run(jobs, self.http.send, at_once=self.options.max_concurrency, enough=is_hopeless)
+        return run(jobs, self.http.send, at_once=self.options.max_concurrency)
 
     async def arun(self, jobs: Sequence[Job[Rows[_T]]]) -> list[Rows[_T]]:
         """Run jobs in this event loop; see `batching.run`."""
-        return await arun(jobs, self.http.asend, at_once=self.options.max_concurrency, enough=is_hopeless)
+        return await arun(jobs, self.http.asend, at_once=self.options.max_concurrency)
 
     def run_one(self, job: Job[_T]) -> _T:
         """Run a job alone."""
-        return run([job], self.http.send, at_once=1, enough=bool)[0]
+        return run([job], self.http.send, at_once=1)[0]
 
     async def arun_one(self, job: Job[_T]) -> _T:
         """Run a job alone in this event loop."""
-        return (await arun([job], self.http.asend, at_once=1, enough=bool))[0]
+        return (await arun([job], self.http.asend, at_once=1))[0]
 
     def name_of_model(self, models_url: str | None, default: str | None) -> Job[str]:
         """Return the model's name, from the server where none was given.
@@ -223,12 +226,12 @@ class Connection:
         Raises:
             ServerError: The server lists none, or several.
         """
-        if self._known_model is None:
-            self._known_model = default or ""
-            if models_url is not None and default is None:
-                self._known_model = None
-                self._known_model = yield Call(models_url, None, _only_model)
-        return self._known_model
+        if self._known_model is not None:
+            return self._known_model
+        asked = models_url is not None and default is None
+        found: str = (yield Call(models_url or "", None, _only_model)) if asked else default or ""
+        self._known_model = found
+        return found
 
     def heed(self, findings: Sequence[Finding]) -> None:
         """Take note of what a check found, which is then not made again.
@@ -269,7 +272,11 @@ def _url(base_url: str | None, server: Server) -> str:
     if base_url is None and server not in ("auto", "dashscope"):
         message = f"server={server!r} needs a URL, such as http://127.0.0.1:8000/v1"
         raise ValueError(message)
-    return server_url(base_url)
+    url = server_url(base_url)
+    if not url.startswith(("http://", "https://")):
+        message = f"a server's URL begins with http:// or https://, and this one does not: {shown_url(url)!r}"
+        raise ValueError(message)
+    return url
 
 
 def _only_model(answer: Any) -> str:

@@ -56,6 +56,7 @@ class EmbeddingRequests:
         self._connection, self._dimensions = connection, dimensions
         # Turned off by the first answer that says that the server refuses them.
         self._asks_dimensions = dimensions is not None
+        self._size: int | None = None
 
     def query(self, text: str, instruction: str) -> tuple[list[str], str | None]:
         """Return a query as it is sent, and the instruction where the server writes the format.
@@ -109,10 +110,11 @@ class EmbeddingRequests:
 
     def dense(self, texts: Sequence[str], instruction: str | None) -> Job[list[list[float]]]:
         """Ask for vectors; a server that refuses `dimensions` is asked for whole ones, from then on."""
+        asked = self._asks_dimensions  # several requests may be under way when the first is refused
         try:
             return (yield self._call(self.route, texts, instruction, self._units))  # type: ignore[no-any-return]
         except ServerError as error:
-            if not self._refuses_dimensions(error):
+            if not (asked and self._refuses_dimensions(error)):
                 raise
         return (yield self._call(self.route, texts, instruction, self._units))  # type: ignore[no-any-return]
 
@@ -162,7 +164,7 @@ class EmbeddingRequests:
         except AnswerError as error:
             return [Finding("answer", f"its answer to known texts cannot be used: {error}", is_fatal=True)]
         except ServerError as error:
-            if not self._refuses_dimensions(error):
+            if not (self._asks_dimensions and self._refuses_dimensions(error)):
                 raise
             return (yield from self.examine())
         findings = [*(yield from self._examine_end_token()), *(yield from self._examine_canary())]
@@ -213,15 +215,23 @@ class EmbeddingRequests:
 
     def _units(self, answer: Any, count: int) -> list[list[float]]:
         vectors = self.route.parse(answer, count)
+        sizes = {len(vector) for vector in vectors} | ({self._size} if self._size else set())
+        if len(sizes) > 1:
+            message = (
+                f"{self._connection.shown} gives vectors of different lengths ({', '.join(map(str, sorted(sizes)))}): "
+                "several models behind one URL cannot be used"
+            )
+            raise ServerError(message)
+        self._size = next(iter(sizes), None)
         if self._asks_dimensions and vectors and len(vectors[0]) != self._dimensions:
             self._say_about_dimensions(f"ignores it and gives {len(vectors[0])} numbers")
         return [unit(vector, self._dimensions) for vector in vectors]
 
     def _refuses_dimensions(self, error: ServerError) -> bool:
         """Tell whether an error says so, and do not ask for them again."""
-        if not (self._asks_dimensions and NO_MATRYOSHKA.search(error.said)):
+        if not NO_MATRYOSHKA.search(error.said):
             return False
-        self._asks_dimensions = False
+        self._asks_dimensions, self._size = False, None
         self._say_about_dimensions(f"refuses it ({error.said})")
         return True
 

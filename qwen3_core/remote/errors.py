@@ -21,6 +21,7 @@ TOO_LONG = re.compile(
 )
 NO_MATRYOSHKA = re.compile(r"matryoshka|dimensions?['\"`]? (?:is|are) not|not support.{0,40}dimension", re.IGNORECASE)
 _TOO_MANY_ROWS = re.compile(r"larger than (\d+)\.?: input|maximum allowed batch size (\d+)", re.IGNORECASE)
+_NO_SUCH_FIELD = "Unexpected keyword"
 _NOT_SUPPORTED = re.compile(r"does not support (?:embeddings|reranking)", re.IGNORECASE)
 
 # 408 and 425 ask for another try; 429 for a slower one; 409 is what some gateways send for a lock.
@@ -41,7 +42,7 @@ class ServerError(OSError):
         self.status, self.said = status, said
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), self.args, {"status": self.status, "said": self.said})
+        return (type(self), self.args, dict(vars(self)))
 
     @property
     def is_about_a_row(self) -> bool:
@@ -85,7 +86,7 @@ class PartialError(ServerError):
         self.results, self.missing = list(results), dict(missing)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (*self.args, self.results, self.missing))
+        return (type(self), (*self.args, self.results, self.missing), dict(vars(self)))
 
 
 def refusal(status: int, body: bytes, *, shown_url: str, retry_after: float | None) -> ServerError:
@@ -101,7 +102,7 @@ def refusal(status: int, body: bytes, *, shown_url: str, retry_after: float | No
     message = f"{shown_url} answered {status}: {said or 'nothing more'}"
     if hint := _hint(status, said):
         message = f"{message} - {hint}"
-    final = TOO_LONG.search(said) or "Unexpected keyword" in said  # llama.cpp and Xinference answer these with 500
+    final = TOO_LONG.search(said) or _NO_SUCH_FIELD in said  # llama.cpp and Xinference answer these with 500
     if status in _PASSING_STATUS or (status >= 500 and status not in {501, 505} and not final):
         error = PassingError(message, status=status, said=said)
         error.retry_after = retry_after
@@ -142,6 +143,8 @@ def _hint(status: int, said: str) -> str:
         return f"pass batch_size={found[1] or found[2]}"
     if NO_MATRYOSHKA.search(said):
         return "vectors are cut here instead if the server is not asked for fewer dimensions"
+    if _NO_SUCH_FIELD in said:
+        return "this version takes no instruction: update the server (Xinference 1.17 and later take one)"
     if _NOT_SUPPORTED.search(said):
         return "start llama-server with --embedding --pooling last, or with --reranking and a converted reranker"
     if status == 429:

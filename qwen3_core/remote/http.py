@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import json
 import random
 import threading
 import time
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 _FIRST_WAIT = 0.5  # seconds, doubled from try to try
 _LONGEST_WAIT = 30.0
 _CONNECT_SECONDS = 10.0  # a host that does not answer should not hold a caller for the whole timeout
+_LEAST_SECONDS = 0.1
+_SHOWN = 200  # bytes of an answer that is no JSON
+_SECRET_LENGTH = 8  # "x" and "EMPTY" are said to servers that want no key
 _CONNECT_ATTEMPTS = 3  # a server that is not there will not be there in a minute either
 
 
@@ -85,7 +89,8 @@ class Http:
         http_client: httpx.Client | None = None,
         http_async_client: httpx.AsyncClient | None = None,
     ) -> None:
-        self._key, self._patience, self._connections = key, patience, connections
+        self._patience, self._connections = patience, connections
+        self._secret = key if key and len(key) >= _SECRET_LENGTH else ""
         self._headers = {**({"Authorization": f"Bearer {key}"} if key else {}), **(headers or {})}
         self._lock = threading.Lock()
         self._client, self._async_client = http_client, http_async_client
@@ -99,64 +104,54 @@ class Http:
         """
         from tenacity import Retrying
 
-        return Retrying(**self._retrying(), sleep=time.sleep)(self._send_once, call)
+        end = time.monotonic() + self._patience.deadline
+        return Retrying(**self._retrying(), sleep=time.sleep)(self._send_once, call, end)
 
     async def asend(self, call: Call) -> Any:
         """Send a call without blocking the event loop; see `send`."""
         from tenacity import AsyncRetrying
 
-        return await AsyncRetrying(**self._retrying(), sleep=asyncio.sleep)(self._asend_once, call)
+        end = time.monotonic() + self._patience.deadline
+        return await AsyncRetrying(**self._retrying(), sleep=asyncio.sleep)(self._asend_once, call, end)
 
-    def _send_once(self, call: Call) -> Any:
+    def _send_once(self, call: Call, end: float) -> Any:
         import httpx
 
         try:
-            response = self._blocking().request(call.method, call.url, **self._arguments(call))
+            response = self._blocking().request(call.method, call.url, **self._arguments(call, end))
         except (httpx.TransportError, httpx.DecodingError) as error:
             raise _unanswered(error, call) from error
         return self._read(call, response)
 
-    async def _asend_once(self, call: Call) -> Any:
+    async def _asend_once(self, call: Call, end: float) -> Any:
         import httpx
 
         try:
             client = await self._asynchronous()
-            response = await client.request(call.method, call.url, **self._arguments(call))
+            response = await client.request(call.method, call.url, **self._arguments(call, end))
         except (httpx.TransportError, httpx.DecodingError) as error:
             raise _unanswered(error, call) from error
         return self._read(call, response)
 
-    def _arguments(self, call: Call) -> dict[str, Any]:
+    def _arguments(self, call: Call, end: float) -> dict[str, Any]:
         import httpx
 
-        seconds = self._patience.timeout
+        seconds = max(min(self._patience.timeout, end - time.monotonic()), _LEAST_SECONDS)
         timeout = httpx.Timeout(seconds, connect=min(seconds, _CONNECT_SECONDS))
         body = {} if call.body is None else {"json": call.body}
         return {"headers": self._headers, "timeout": timeout, **body}
 
     def _read(self, call: Call, response: httpx.Response) -> Any:
-        where = shown_url(call.url)
-        if not response.is_success:
-            raise self._refused(response, where)
+        """Read an answer; where it is an error that repeats the key, read it again without."""
+        secret = self._secret.encode()
         try:
-            answer = response.json()
-        except ValueError as error:
-            message = f"{where} answered with what is no JSON: {response.text[:200]!r}"
-            raise self._without_key(AnswerError(message)) from error
-        if isinstance(answer, Mapping) and set(answer) == {"error"}:  # LM Studio, of a route that it does not have
-            raise self._refused(response, where)
-        return call.parse(answer)
-
-    def _refused(self, response: httpx.Response, where: str) -> ServerError:
-        wait = _seconds(response.headers.get("retry-after"))
-        return self._without_key(refusal(response.status_code, response.content, shown_url=where, retry_after=wait))
-
-    def _without_key(self, error: ServerError) -> ServerError:
-        """Take the key out of what a server says: some repeat it."""
-        if self._key:
-            error.args = tuple(str(part).replace(self._key, "***") for part in error.args)
-            error.said = error.said.replace(self._key, "***")
-        return error
+            return _parsed(call, response, response.content)
+        except ServerError:
+            if not secret or secret not in response.content:
+                raise
+        _parsed(call, response, response.content.replace(secret, b"***"))
+        message = f"{shown_url(call.url)} repeats the key in an answer that cannot be used"
+        raise ServerError(message, status=response.status_code)
 
     def _blocking(self) -> httpx.Client:
         with self._lock:
@@ -225,6 +220,21 @@ async def _until_the_loop_ends(client: httpx.AsyncClient) -> AsyncGenerator[None
         await client.aclose()
 
 
+def _parsed(call: Call, response: httpx.Response, content: bytes) -> Any:
+    where = shown_url(call.url)
+    if response.is_success:
+        try:
+            answer = json.loads(content)
+        except ValueError as error:
+            message = f"{where} answered with what is no JSON: {content[:_SHOWN].decode(errors='replace')!r}"
+            raise AnswerError(message) from error
+        if not (isinstance(answer, Mapping) and set(answer) == {"error"}):
+            return call.parse(answer)
+        # LM Studio, of a route that it does not have
+    wait = _seconds(response.headers.get("retry-after"))
+    raise refusal(response.status_code, content, shown_url=where, retry_after=wait)
+
+
 def _unanswered(error: Exception, call: Call) -> PassingError:
     import httpx
 
@@ -262,5 +272,5 @@ def _seconds(retry_after: str | None) -> float | None:
         pass
     try:
         return max(0.0, email.utils.parsedate_to_datetime(retry_after).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):  # the second for years that no calendar has
         return None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from qwen3_core.remote.batching import Batch, Job, Rows, each_row
+from qwen3_core.remote.batching import Batch, Job, Rows, Streak, each_row
 from qwen3_core.remote.errors import PartialError, ServerError
 
 _T = TypeVar("_T")
@@ -38,13 +38,14 @@ class Plan(Generic[_T]):
     @property
     def jobs(self) -> list[Job[Rows[_T]]]:
         """What has to be run, a job for each batch."""
-        return [each_row(batch, self.ask) for batch in self.batches]
+        streak = Streak()
+        return [each_row(batch, self.ask, streak) for batch in self.batches]
 
     def found(self, outcomes: Sequence[Rows[_T]]) -> dict[str, _T | ServerError]:
-        """Return what became of each text; those behind the last outcome were not asked for and are absent."""
+        """Return what became of each text; those that were not asked for are absent."""
         found: dict[str, _T | ServerError] = dict(self.known)
-        for batch, rows in zip(self.batches, outcomes, strict=False):
-            found.update((self.asked[place], row) for place, row in zip(batch, rows, strict=True))
+        for batch, rows in zip(self.batches, outcomes, strict=True):
+            found.update((self.asked[place], row) for place, row in zip(batch, rows, strict=False))
         return found
 
 
@@ -67,7 +68,7 @@ class Kept(Generic[_T]):
 
         Args:
             plan: What was asked for.
-            outcomes: What became of its first batches.
+            outcomes: What became of its batches.
             what: What a text is called, such as "text" or "document".
 
         Raises:

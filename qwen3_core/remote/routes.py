@@ -19,10 +19,11 @@ Template = Literal["client", "server"]
 
 # What people paste as a server's URL although it names one route of it.
 _ROUTES = (
-    "/embeddings", "/embed", "/rerank", "/reranks", "/score", "/services/embeddings/text-embedding/text-embedding",
-    "/services/rerank/text-rerank/text-rerank",
+    "/embeddings", "/api/embed", "/embed", "/rerank", "/reranks", "/score",
+    "/services/embeddings/text-embedding/text-embedding", "/services/rerank/text-rerank/text-rerank",
 )  # fmt: skip
-_VERSIONS = ("/compatible-mode/v1", "/compatible-api/v1", "/api/v1", "/v1", "/api")
+# Gateways may have their version under /api, which then stays.
+_VERSIONS = ("/compatible-mode/v1", "/compatible-api/v1", "/v1", "/api")
 
 _FLOAT32 = 1e-6  # how far from 1 the length of a vector may be that was normalised in float32
 
@@ -91,7 +92,7 @@ def in_places(rows: Sequence[Any], count: int, read: Callable[[Mapping[str, Any]
         AnswerError: There are more or fewer rows than ``count``, a place is named twice, or is none.
     """
     places = [row.get(index) if isinstance(row, Mapping) else None for row in rows]
-    if not all(isinstance(place, int) for place in places) or sorted(places) != list(range(count)):  # type: ignore[type-var]
+    if not all(type(place) is int for place in places) or sorted(places) != list(range(count)):  # type: ignore[type-var]
         message = f"the answer has {len(rows)} rows for {count} texts, with {index} {str(places)[:100]}"
         raise AnswerError(message)
     found = dict(zip(places, map(read, rows), strict=True))
@@ -123,8 +124,7 @@ def vector_of(value: Any) -> list[float]:
     else:
         message = f"the answer has a vector that holds no numbers: {str(value)[:100]}"
         raise AnswerError(message)
-    # The sum is finite only if all are, and costs less than asking each.
-    if not found or not math.isfinite(sum(found)):
+    if not found or not _is_finite(found):
         message = "the answer has a vector that is empty or not finite; a model in float16 does that, bfloat16 does not"
         raise AnswerError(message)
     return found
@@ -136,7 +136,7 @@ def score_of(value: Any) -> float:
     Raises:
         AnswerError: It is no number, is not finite, or lies outside 0 to 1.
     """
-    if type(value) not in (float, int) or not math.isfinite(value):
+    if type(value) not in (float, int) or not _is_finite([value]):
         message = f"the answer has a score that is no finite number: {str(value)[:50]}"
         raise AnswerError(message)
     if not 0 <= value <= 1:
@@ -165,6 +165,13 @@ def unit(vector: Sequence[float], dimensions: int | None) -> list[float]:
         raise AnswerError(message)
     # Most servers normalise in float32, and dividing again would take longer than all the rest of reading a vector.
     return list(cut) if abs(length - 1) <= _FLOAT32 else [number / length for number in cut]
+
+
+def _is_finite(numbers: Sequence[float]) -> bool:
+    try:
+        return math.isfinite(sum(numbers))  # it is only if all are, and costs less than asking each
+    except OverflowError:  # a whole number beyond any float
+        return False
 
 
 def _decoded(text: str) -> list[float]:

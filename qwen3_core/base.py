@@ -66,7 +66,8 @@ class Embedder(ABC):
         Raises:
             TypeError: If `texts` is a single string or holds something that is not a string.
         """
-        return self.embed_batch(require_texts(texts)) if len(texts) else []
+        checked = require_texts(texts)
+        return self.embed_batch(checked) if checked else []
 
     async def aembed_query(self, text: str, *, instruction: str | None = None) -> list[float]:
         """Embed a query without blocking the event loop; see `embed_query`."""

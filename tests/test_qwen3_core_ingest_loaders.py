@@ -202,7 +202,7 @@ def test_sizes_that_cannot_be() -> None:
         splitting_for(embedder, chunk_tokens=1, chunk_size=1)
     with pytest.raises(ValueError, match="chunk_tokens=0 is out of range"):
         splitting_for(embedder, chunk_tokens=0)
-    with pytest.raises(ValueError, match="chunk_tokens needs the embedding.s tokenizer"):
+    with pytest.raises(ValueError, match=r"chunk_tokens needs the embedding.s tokenizer"):
         splitting_for(object(), chunk_tokens=10)
 
 

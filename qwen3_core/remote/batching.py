@@ -26,9 +26,7 @@ Batch = Sequence[int]
 Rows = list[_T | ServerError]
 """What became of the texts of a batch."""
 
-# So many texts fail one after the other, each alone in a request, before a server is thought to refuse all: one that
-# has never answered well, and one that has.
-_AT_FIRST, _LATER = 16, 64
+_SUSPICIOUS = 16  # texts that fail one after the other, each alone in a request, before the server itself is asked
 
 
 def batches(costs: Sequence[int], rows: int, tokens: int) -> list[list[int]]:
@@ -54,21 +52,32 @@ class Streak:
     """The failures in a row of one call, over all its requests, which tell when to ask for nothing more.
 
     Where several requests are under way the count is a little off, which costs a request more or less.
+
+    Args:
+        probe: Asks for a text that any server can compute: if that fails too, it is not the texts.
     """
 
-    def __init__(self) -> None:
-        self._failed, self._patience = 0, _AT_FIRST
+    def __init__(self, probe: Callable[[], Job[object]]) -> None:
+        self._probe, self._failed = probe, 0
         self.reason: ServerError | None = None
         """Why nothing more is asked for; None as long as it is."""
 
-    def note(self, error: ServerError | None) -> None:
-        """Count what became of a request: None is a success."""
-        if error is None:
-            self._failed, self._patience = 0, _LATER
-            return
+    def succeeded(self) -> None:
+        """Take note of an answer."""
+        self._failed = 0
+
+    def failed(self, error: ServerError) -> Job[None]:
+        """Take note of a failure that halving did not mend."""
         self._failed += 1
-        if not error.is_about_a_row or self._failed >= self._patience:
+        if not error.is_about_a_row:
             self.reason = error
+        elif self._failed >= _SUSPICIOUS:
+            try:
+                yield from self._probe()
+            except ServerError as refused:
+                self.reason = refused
+            else:
+                self._failed = 0
 
 
 def each_row(batch: Batch, ask: Callable[[Batch], Job[list[_T]]], streak: Streak) -> Job[Rows[_T]]:
@@ -83,10 +92,10 @@ def each_row(batch: Batch, ask: Callable[[Batch], Job[list[_T]]], streak: Streak
         found = list((yield from ask(batch)))
     except ServerError as error:
         if not error.is_about_a_row or len(batch) == 1:
-            streak.note(error)
+            yield from streak.failed(error)
             return [error] * len(batch)
     else:
-        streak.note(None)
+        streak.succeeded()
         return [*found]
     half = len(batch) // 2
     return [*(yield from each_row(batch[:half], ask, streak)), *(yield from each_row(batch[half:], ask, streak))]

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, get_args
+from urllib.parse import urlsplit
 
 from qwen3_core.chat.errors import shown_url
 from qwen3_core.chat.server import server_key, server_url
@@ -273,8 +274,13 @@ def _url(base_url: str | None, server: Server) -> str:
         message = f"server={server!r} needs a URL, such as http://127.0.0.1:8000/v1"
         raise ValueError(message)
     url = server_url(base_url)
-    if not url.startswith(("http://", "https://")):
-        message = f"a server's URL begins with http:// or https://, and this one does not: {shown_url(url)!r}"
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query and parts.port != 0
+    except ValueError:  # a port or an address that is none
+        usable = False
+    if not usable:
+        message = f"a server's URL is like http://127.0.0.1:8000/v1, without a query; this one is {shown_url(url)!r}"
         raise ValueError(message)
     return url
 

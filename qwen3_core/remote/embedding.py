@@ -16,7 +16,7 @@ from qwen3_core.remote.errors import AnswerError
 from qwen3_core.remote.routes import (
     Limits,
     Template,
-    host_of,
+    dashscope_root,
     in_order,
     in_places,
     root_of,
@@ -260,7 +260,7 @@ class DashScopeEmbedding(EmbeddingRoute):
     def request(self, base_url: str, wanted: EmbeddingInput) -> Request:
         """Return where to send what."""
         _, body = super().request(base_url, wanted)
-        return f"{host_of(base_url)}/compatible-mode/v1/embeddings", body
+        return f"{dashscope_root(base_url)}/compatible-mode/v1/embeddings", body
 
 
 class DashScopeNativeEmbedding(DashScopeEmbedding):
@@ -281,7 +281,7 @@ class DashScopeNativeEmbedding(DashScopeEmbedding):
         if wanted.dimensions is not None:
             parameters["dimension"] = wanted.dimensions
         body = {"model": wanted.model, "input": {"texts": list(wanted.texts)}, "parameters": parameters}
-        return f"{host_of(base_url)}/api/v1/services/embeddings/text-embedding/text-embedding", body
+        return f"{dashscope_root(base_url)}/api/v1/services/embeddings/text-embedding/text-embedding", body
 
     def parse(self, answer: Any, count: int) -> list[list[float]]:
         """Return the vectors in the order of the texts."""

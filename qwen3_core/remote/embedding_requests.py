@@ -106,7 +106,8 @@ class EmbeddingRequests:
         def ask_for(batch: Batch) -> Job[list[_T]]:
             return ask([sent[place] for place in batch], instruction)
 
-        return Plan((ask.__name__, instruction), texts, known, wanted, connection.batches(sent, limits), ask_for)
+        key, parts = (ask.__name__, instruction), connection.batches(sent, limits)
+        return Plan(key, texts, known, wanted, parts, ask_for, lambda: ask(DOCUMENTS[:1], instruction))
 
     def dense(self, texts: Sequence[str], instruction: str | None) -> Job[list[list[float]]]:
         """Ask for vectors; a server that refuses `dimensions` is asked for whole ones, from then on."""
@@ -190,7 +191,7 @@ class EmbeddingRequests:
             if request is None:
                 return []
             try:
-                tokens.append(list((yield Call(*request, self.route.parse_tokens))))
+                tokens.append(list((yield Call(*request, self.route.parse_tokens, once=True))))
             except ServerError:  # a route that gateways and older versions do not have
                 return []
         return judge_end_token(*tokens)

@@ -121,7 +121,7 @@ def _said(body: bytes) -> str:
     text = body.decode("utf-8", "replace").strip()
     try:
         answer = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", text)).strip()[:_SHOWN]
     for name in ("error", "message", "detail"):
         while isinstance(answer, Mapping) and answer.get(name):

@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import json
+import math
 import random
 import threading
 import time
 import weakref
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +22,8 @@ from qwen3_core.chat.errors import shown_url
 from qwen3_core.remote.errors import AnswerError, PassingError, ServerError, refusal
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
     from tenacity import RetryCallState
 
@@ -40,11 +44,13 @@ class Call:
         url: Where it goes.
         body: What it says; None asks with GET.
         parse: Turns the answer's JSON into what is wanted, or raises `AnswerError`, after which it is asked again.
+        once: Whether one try is enough, since nothing depends on the answer.
     """
 
     url: str
     body: Mapping[str, Any] | None
     parse: Callable[[Any], Any]
+    once: bool = False
 
     @property
     def method(self) -> Literal["GET", "POST"]:
@@ -94,6 +100,7 @@ class Http:
         self._headers = {**({"Authorization": f"Bearer {key}"} if key else {}), **(headers or {})}
         self._lock = threading.Lock()
         self._client, self._async_client = http_client, http_async_client
+        self._ssl: ssl.SSLContext | None = None
         self._of_loop: dict[asyncio.AbstractEventLoop, tuple[httpx.AsyncClient, AsyncGenerator[None]]] = {}
 
     def send(self, call: Call) -> Any:
@@ -158,7 +165,7 @@ class Http:
             if self._client is None:
                 import httpx
 
-                self._client = httpx.Client(limits=self._limits())
+                self._client = httpx.Client(limits=self._limits(), verify=self._certificates())
                 weakref.finalize(self, self._client.close)
             return self._client
 
@@ -174,11 +181,19 @@ class Http:
                 del self._of_loop[ended]
             import httpx
 
-            client = httpx.AsyncClient(limits=self._limits())
+            client = httpx.AsyncClient(limits=self._limits(), verify=self._certificates())
             keeper = _until_the_loop_ends(client)
             self._of_loop[loop] = client, keeper
         await anext(keeper)
         return client
+
+    def _certificates(self) -> ssl.SSLContext:
+        """Return what a client checks certificates with; making it takes longer than a request, so all share one."""
+        if self._ssl is None:
+            import httpx
+
+            self._ssl = httpx.create_ssl_context()
+        return self._ssl
 
     def _limits(self) -> httpx.Limits:
         import httpx
@@ -191,17 +206,9 @@ class Http:
         return {
             "retry": retry_if_exception_type(PassingError),
             "wait": _wait,
-            "stop": self._is_enough,
+            "stop": _Stop(self._patience),
             "reraise": True,
         }
-
-    def _is_enough(self, state: RetryCallState) -> bool:
-        error = state.outcome.exception() if state.outcome else None
-        attempts = self._patience.max_retries + 1
-        if isinstance(error, PassingError) and error.attempts is not None:
-            attempts = min(attempts, error.attempts)
-        late = (state.seconds_since_start or 0.0) + state.upcoming_sleep > self._patience.deadline
-        return late or state.attempt_number >= attempts
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Http:
         return self
@@ -220,12 +227,30 @@ async def _until_the_loop_ends(client: httpx.AsyncClient) -> AsyncGenerator[None
         await client.aclose()
 
 
+class _Stop:
+    """Tells of one call when it has been sent often enough; each kind of failure has a number of its own."""
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self._seen: Counter[int] = Counter()
+
+    def __call__(self, state: RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome else None
+        most = error.attempts if isinstance(error, PassingError) else None
+        if most is not None:
+            self._seen[most] += 1
+            if self._seen[most] >= most:
+                return True
+        late = (state.seconds_since_start or 0.0) + state.upcoming_sleep > self._patience.deadline
+        return late or state.args[0].once or state.attempt_number > self._patience.max_retries
+
+
 def _parsed(call: Call, response: httpx.Response, content: bytes) -> Any:
     where = shown_url(call.url)
     if response.is_success:
         try:
             answer = json.loads(content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             message = f"{where} answered with what is no JSON: {content[:_SHOWN].decode(errors='replace')!r}"
             raise AnswerError(message) from error
         if not (isinstance(answer, Mapping) and set(answer) == {"error"}):
@@ -246,7 +271,7 @@ def _unanswered(error: Exception, call: Call) -> PassingError:
     else:
         message = f"{where} broke off before it had answered ({reason}); its log may say why"
     passing = PassingError(message)
-    if isinstance(error, httpx.ConnectError):
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         passing.attempts = _CONNECT_ATTEMPTS
     return passing
 
@@ -267,9 +292,11 @@ def _seconds(retry_after: str | None) -> float | None:
     if not retry_after:
         return None
     try:
-        return max(0.0, float(retry_after))
+        seconds = float(retry_after)
     except ValueError:
-        pass
+        seconds = math.nan
+    if math.isfinite(seconds):
+        return max(0.0, seconds)
     try:
         return max(0.0, email.utils.parsedate_to_datetime(retry_after).timestamp() - time.time())
     except (ValueError, OverflowError):  # the second for years that no calendar has

@@ -26,6 +26,7 @@ class Plan(Generic[_T]):
         asked: The other texts, each once.
         batches: Places in ``asked`` that go into one request.
         ask: Asks for the texts at some of those places.
+        probe: Asks for a known text in the same way.
     """
 
     key: Hashable
@@ -34,11 +35,12 @@ class Plan(Generic[_T]):
     asked: Sequence[str]
     batches: Sequence[Batch]
     ask: Callable[[Batch], Job[list[_T]]]
+    probe: Callable[[], Job[object]]
 
     @property
     def jobs(self) -> list[Job[Rows[_T]]]:
         """What has to be run, a job for each batch."""
-        streak = Streak()
+        streak = Streak(self.probe)
         return [each_row(batch, self.ask, streak) for batch in self.batches]
 
     def found(self, outcomes: Sequence[Rows[_T]]) -> dict[str, _T | ServerError]:

@@ -147,10 +147,14 @@ class RemoteReranker(Reranker):
         }
         wanted, sent = list(ready), list(ready.values())
 
-        def ask_for(batch: Batch) -> Job[list[float]]:
-            return (yield self._call(asked, [sent[place] for place in batch], task))  # type: ignore[no-any-return]
+        def ask(texts: Sequence[str]) -> Job[list[float]]:
+            return (yield self._call(asked, texts, task))  # type: ignore[no-any-return]
 
-        return Plan(key, documents, known, wanted, connection.batches(sent, limits, beside=beside), ask_for)
+        def ask_for(batch: Batch) -> Job[list[float]]:
+            return ask([sent[place] for place in batch])
+
+        parts = connection.batches(sent, limits, beside=beside)
+        return Plan(key, documents, known, wanted, parts, ask_for, lambda: ask(DOCUMENTS[:1]))
 
     def _call(self, query: str, documents: Sequence[str], instruction: str) -> Call:
         """Return the request for texts that are plain."""

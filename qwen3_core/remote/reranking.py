@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from qwen3_core.prompts import RERANK_PREFIX, RERANK_SUFFIX, format_rerank_document, format_rerank_head
 from qwen3_core.remote.embedding import Request
 from qwen3_core.remote.errors import AnswerError
-from qwen3_core.remote.routes import Limits, Template, host_of, in_places, root_of, rows_of, score_of, v1_of
+from qwen3_core.remote.routes import Limits, Template, dashscope_root, in_places, root_of, rows_of, score_of, v1_of
 from qwen3_core.thinking import Server
 
 
@@ -169,7 +169,7 @@ class DashScopeRerank(RerankRoute):
 
     def request(self, base_url: str, wanted: RerankInput) -> Request:
         """Return where to send what."""
-        return f"{host_of(base_url)}/compatible-api/v1/reranks", self._flat(wanted)
+        return f"{dashscope_root(base_url)}/compatible-api/v1/reranks", self._flat(wanted)
 
 
 class DashScopeNativeRerank(DashScopeRerank):
@@ -182,7 +182,7 @@ class DashScopeNativeRerank(DashScopeRerank):
             "input": {"query": wanted.query, "documents": list(wanted.documents)},
             "parameters": {"return_documents": False, "instruct": wanted.instruction},
         }
-        return f"{host_of(base_url)}/api/v1/services/rerank/text-rerank/text-rerank", body
+        return f"{dashscope_root(base_url)}/api/v1/services/rerank/text-rerank/text-rerank", body
 
     def parse(self, answer: Any, count: int) -> list[float]:
         """Return the scores in the order of the documents."""

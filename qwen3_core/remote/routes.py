@@ -6,11 +6,11 @@ import array
 import base64
 import binascii
 import math
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
-from urllib.parse import urlsplit
 
 from qwen3_core.remote.errors import AnswerError, ServerError
 
@@ -19,11 +19,11 @@ Template = Literal["client", "server"]
 
 # What people paste as a server's URL although it names one route of it.
 _ROUTES = (
-    "/embeddings", "/api/embed", "/embed", "/rerank", "/reranks", "/score",
+    "/embeddings", "/api/embed", "/embed", "/rerank", "/reranks", "/reranking", "/score", "/models",
     "/services/embeddings/text-embedding/text-embedding", "/services/rerank/text-rerank/text-rerank",
 )  # fmt: skip
 # Gateways may have their version under /api, which then stays.
-_VERSIONS = ("/compatible-mode/v1", "/compatible-api/v1", "/v1", "/api")
+_VERSIONS = ("/compatible-mode/v1", "/compatible-api/v1", "/v1", "/v2", "/api")
 
 _FLOAT32 = 1e-6  # how far from 1 the length of a vector may be that was normalised in float32
 
@@ -64,10 +64,9 @@ def v1_of(url: str) -> str:
     return f"{root_of(url)}/v1"
 
 
-def host_of(url: str) -> str:
-    """Return scheme and host, ``https://host``."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
+def dashscope_root(url: str) -> str:
+    """Return DashScope's URL without the path of any of its APIs, so that each can be reached."""
+    return re.sub(r"/+(?:(?:compatible-mode|compatible-api|api)/v1(?:/.*)?)?$", "", url)
 
 
 def rows_of(answer: Any, *path: str) -> Sequence[Any]:

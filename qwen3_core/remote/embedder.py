@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from qwen3_core.base import Embedder, require_texts
 from qwen3_core.local import MIN_DIMENSIONS
 from qwen3_core.prompts import DEFAULT_INSTRUCTION
+from qwen3_core.remote.batching import Job
+from qwen3_core.remote.check import Finding
+from qwen3_core.remote.client import RemoteClient
 from qwen3_core.remote.connection import Connection, Options
 from qwen3_core.remote.embedding_requests import Ask, EmbeddingRequests, HybridVector
 from qwen3_core.remote.plan import Kept, Plan
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
-class RemoteEmbedder(Embedder):
+class RemoteEmbedder(RemoteClient, Embedder):
     """Qwen3-Embedding on a server: vLLM, SGLang, llama.cpp, TEI, Ollama, LM Studio, Xinference or DashScope.
 
     ```python
@@ -95,26 +98,6 @@ class RemoteEmbedder(Embedder):
         """
         return tokenizer_function(self._options.tokenizer, model=self.model or "")(text)
 
-    def find_model(self) -> str:
-        """Return the model's name, asked of the server if none was given; empty where the server wants none.
-
-        Raises:
-            ServerError: The server cannot be asked, or lists several.
-        """
-        return self._connection.run_one(self._requests.model_name())
-
-    def check(self) -> list[str]:
-        """Ask for known texts and return what is wrong, as sentences; an empty list if nothing is.
-
-        Raises:
-            ServerError: The server cannot be reached, or refuses.
-        """
-        return [finding.text for finding in self._connection.run_one(self._requests.examine())]
-
-    async def acheck(self) -> list[str]:
-        """See `check`."""
-        return [finding.text for finding in await self._connection.arun_one(self._requests.examine())]
-
     def embed_batch(self, texts: Sequence[str]) -> list[list[float]]:
         """Embed texts as given; see `Embedder.embed_batch`.
 
@@ -166,14 +149,14 @@ class RemoteEmbedder(Embedder):
     def _run(self, texts: Sequence[str], instruction: str | None, ask: Ask[_T]) -> list[_T]:
         if not texts:
             return []
-        self._connection.run_one(self._requests.ready())
+        self._connection.run_one(self._ready())
         plan = self._plan(texts, instruction, ask)
         return self._kept.settle(plan, self._connection.run(plan.jobs), what="text")
 
     async def _arun(self, texts: Sequence[str], instruction: str | None, ask: Ask[_T]) -> list[_T]:
         if not texts:
             return []
-        await self._connection.arun_one(self._requests.ready())
+        await self._connection.arun_one(self._ready())
         plan = self._plan(texts, instruction, ask)
         return self._kept.settle(plan, await self._connection.arun(plan.jobs), what="text")
 
@@ -184,12 +167,8 @@ class RemoteEmbedder(Embedder):
         known: dict[str, _T] = self._kept.known((ask.__name__, instruction), texts)
         return self._requests.plan(texts, instruction, ask, known)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> RemoteEmbedder:
-        return self
+    def _model_name(self) -> Job[str]:
+        return self._requests.model_name()
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (_made, (self._options.without_clients(self.settings),))
-
-
-def _made(settings: dict[str, Any]) -> RemoteEmbedder:
-    return RemoteEmbedder(**settings)
+    def _examine(self) -> Job[list[Finding]]:
+        return self._requests.examine()

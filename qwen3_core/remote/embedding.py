@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal
 from qwen3_core.remote.errors import AnswerError
 from qwen3_core.remote.routes import (
     Limits,
+    Route,
     Template,
     dashscope_root,
     in_order,
@@ -24,7 +25,6 @@ from qwen3_core.remote.routes import (
     v1_of,
     vector_of,
 )
-from qwen3_core.thinking import Server
 
 Request = tuple[str, dict[str, Any]]
 """A URL and a body."""
@@ -64,28 +64,15 @@ class SparseVector:
     values: tuple[float, ...]
 
 
-class EmbeddingRoute:
+class EmbeddingRoute(Route):
     """``/v1/embeddings`` as OpenAI has it, which most servers speak; subclasses say what others do."""
 
-    server: ClassVar[Server] = "auto"
     templates: ClassVar[tuple[Template, ...]] = ("client",)
     """Who may write the query format; the first is the default."""
     any_instruction: ClassVar[bool] = True
     """Whether the server takes an instruction of ours where it writes the format."""
-    default_model: ClassVar[str | None] = None
     encoding: ClassVar[Literal["float", "base64"]] = "float"
     """LM Studio and SGLang answer with floats whatever they are asked for, and DashScope takes nothing else."""
-    own_limits: ClassVar[Limits] = Limits()
-    lists_models: ClassVar[bool] = True
-    """Whether a model that is not named can be asked for. TEI serves one and is told none; DashScope has a default."""
-
-    def limits(self, model: str) -> Limits:  # noqa: ARG002 - DashScope's depend on it
-        """Return what one request may hold."""
-        return self.own_limits
-
-    def models_url(self, base_url: str) -> str | None:
-        """Return where the server lists its models, if it does."""
-        return f"{v1_of(base_url)}/models" if self.lists_models else None
 
     def require(self, model: str, dimensions: int | None) -> None:
         """Refuse what the server is known to refuse.

@@ -143,17 +143,6 @@ class EmbeddingRequests:
         """Learn the model's name where none was given."""
         return self._connection.name_of_model(self.route.models_url(self._connection.url), self.route.default_model)
 
-    def ready(self) -> Job[bool]:
-        """Learn the model's name and, the first time, whether the server can be trusted.
-
-        Raises:
-            ServerError: It cannot, or cannot be asked.
-        """
-        yield from self.model_name()
-        if not self._connection.checked:
-            self._connection.heed((yield from self.examine()))
-        return True
-
     def examine(self) -> Job[list[Finding]]:
         """Ask for known texts and return what is wrong."""
         yield from self.model_name()

@@ -9,6 +9,7 @@ from qwen3_core.base import Reranker, require_query, require_texts
 from qwen3_core.prompts import DEFAULT_INSTRUCTION, RERANK_PREFIX, RERANK_SUFFIX, format_rerank_head
 from qwen3_core.remote.batching import Batch, Job
 from qwen3_core.remote.check import DOCUMENTS, OTHER_INSTRUCTION, QUERIES, Finding, judge_instruction, judge_scores
+from qwen3_core.remote.client import RemoteClient
 from qwen3_core.remote.connection import Connection, Options
 from qwen3_core.remote.errors import AnswerError
 from qwen3_core.remote.http import Call
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from qwen3_core.remote.connection import ServerOptions
 
 
-class RemoteReranker(Reranker):
+class RemoteReranker(RemoteClient, Reranker):
     """Qwen3-Reranker on a server: vLLM, SGLang, llama.cpp, Xinference, TEI (converted checkpoints) or DashScope.
 
     ```python
@@ -75,27 +76,6 @@ class RemoteReranker(Reranker):
         """The arguments of the constructor, from which an equal reranker can be made."""
         own = ("model", "base_url", "server", "template", "instruction")
         return {**{name: getattr(self, name) for name in own}, **vars(self._options)}
-
-    def find_model(self) -> str:
-        """Return the model's name, asked of the server if none was given; empty where the server wants none.
-
-        Raises:
-            ServerError: The server cannot be asked, or lists several.
-        """
-        route, connection = self._route, self._connection
-        return connection.run_one(connection.name_of_model(route.models_url(connection.url), route.default_model))
-
-    def check(self) -> list[str]:
-        """Ask for known pairs and return what is wrong, as sentences; an empty list if nothing is.
-
-        Raises:
-            ServerError: The server cannot be reached, or refuses.
-        """
-        return [finding.text for finding in self._connection.run_one(self._examine())]
-
-    async def acheck(self) -> list[str]:
-        """See `check`."""
-        return [finding.text for finding in await self._connection.arun_one(self._examine())]
 
     def score_batch(self, query: str, documents: Sequence[str], instruction: str) -> list[float]:
         """Score documents; see `Reranker.score`.
@@ -162,28 +142,19 @@ class RemoteReranker(Reranker):
         url, body = self._route.request(self._connection.url, wanted)
         return Call(url, body, lambda answer: self._route.parse(answer, len(documents)))
 
-    def _ready(self) -> Job[bool]:
-        """Learn the model's name and, the first time, whether the server can be trusted.
-
-        Raises:
-            ServerError: It cannot, or cannot be asked.
-        """
-        connection = self._connection
-        yield from connection.name_of_model(self._route.models_url(connection.url), self._route.default_model)
-        if not connection.checked:
-            connection.heed((yield from self._examine()))
-        return True
+    def _model_name(self) -> Job[str]:
+        return self._connection.name_of_model(self._route.models_url(self._connection.url), self._route.default_model)
 
     def _examine(self) -> Job[list[Finding]]:
-        connection = self._connection
-        yield from connection.name_of_model(self._route.models_url(connection.url), self._route.default_model)
+        yield from self._model_name()
+        server = self._connection.server
         try:
             first: list[float] = yield self._call(QUERIES[0], DOCUMENTS, DEFAULT_INSTRUCTION)
             second: list[float] = yield self._call(QUERIES[1], DOCUMENTS, DEFAULT_INSTRUCTION)
-            findings = judge_scores([first, second], server=connection.server)
+            findings = judge_scores([first, second], server=server)
             if self._takes_instruction:
                 others: list[float] = yield self._call(QUERIES[0], DOCUMENTS, OTHER_INSTRUCTION)
-                findings += judge_instruction(first, others, server=connection.server)
+                findings += judge_instruction(first, others, server=server)
         except AnswerError as error:
             return [Finding("answer", f"its answer to known pairs cannot be used: {error}", is_fatal=True)]
         return findings
@@ -198,13 +169,3 @@ class RemoteReranker(Reranker):
             fix = "its instruction is part of the model's file" if server == "llama.cpp" else "name it, server=..."
             message = f"server={server!r} takes no instruction with a request: {fix}"
             raise ValueError(message)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> RemoteReranker:
-        return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (_made, (self._options.without_clients(self.settings),))
-
-
-def _made(settings: dict[str, Any]) -> RemoteReranker:
-    return RemoteReranker(**settings)

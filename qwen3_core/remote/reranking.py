@@ -15,8 +15,17 @@ from typing import Any, ClassVar
 from qwen3_core.prompts import RERANK_PREFIX, RERANK_SUFFIX, format_rerank_document, format_rerank_head
 from qwen3_core.remote.embedding import Request
 from qwen3_core.remote.errors import AnswerError
-from qwen3_core.remote.routes import Limits, Template, dashscope_root, in_places, root_of, rows_of, score_of, v1_of
-from qwen3_core.thinking import Server
+from qwen3_core.remote.routes import (
+    Limits,
+    Route,
+    Template,
+    dashscope_root,
+    in_places,
+    root_of,
+    rows_of,
+    score_of,
+    v1_of,
+)
 
 
 @dataclass(frozen=True)
@@ -36,25 +45,12 @@ class RerankInput:
     instruction: str
 
 
-class RerankRoute:
+class RerankRoute(Route):
     """``/v1/rerank`` as most servers have it, with the prompt written by the server; subclasses say what others do."""
 
-    server: ClassVar[Server] = "auto"
     template: ClassVar[Template] = "server"
     instruction_field: ClassVar[str | None] = None
     """Where an instruction goes; None is a server that has a fixed one, or is not known well enough."""
-    default_model: ClassVar[str | None] = None
-    own_limits: ClassVar[Limits] = Limits()
-    lists_models: ClassVar[bool] = True
-    """Whether a model that is not named can be asked for. TEI serves one and is told none; DashScope has a default."""
-
-    def limits(self, model: str) -> Limits:  # noqa: ARG002 - DashScope's depend on it
-        """Return what one request may hold."""
-        return self.own_limits
-
-    def models_url(self, base_url: str) -> str | None:
-        """Return where the server lists its models, if it does."""
-        return f"{v1_of(base_url)}/models" if self.lists_models else None
 
     def request(self, base_url: str, wanted: RerankInput) -> Request:
         """Return where to send what."""

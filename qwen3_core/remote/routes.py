@@ -10,9 +10,10 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from qwen3_core.remote.errors import AnswerError, ServerError
+from qwen3_core.thinking import Server
 
 Template = Literal["client", "server"]
 """Who writes Qwen3's query format, or the rerank prompt."""
@@ -49,6 +50,24 @@ class Limits:
     row_tokens: int | None = None
     cuts: bool = False
     refuses: Literal["empty", "blank"] | None = None
+
+
+class Route:
+    """What is true of a server's route whatever its task; subclasses say how it is asked and read."""
+
+    server: ClassVar[Server] = "auto"
+    default_model: ClassVar[str | None] = None
+    own_limits: ClassVar[Limits] = Limits()
+    lists_models: ClassVar[bool] = True
+    """Whether a model that is not named can be asked for. TEI serves one and is told none; DashScope has a default."""
+
+    def limits(self, model: str) -> Limits:  # noqa: ARG002 - DashScope's depend on it
+        """Return what one request may hold."""
+        return self.own_limits
+
+    def models_url(self, base_url: str) -> str | None:
+        """Return where the server lists its models, if it does."""
+        return f"{v1_of(base_url)}/models" if self.lists_models else None
 
 
 def root_of(url: str) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import pickle
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from typing import Any, ClassVar
 
 import pytest
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 from scripted_retrieval import DashScope, Vllm
 
 from llamaindex_qwen3 import Qwen3Embedding, Qwen3Rerank
+from llamaindex_qwen3.testing import probes
 from llamaindex_qwen3.testing.embedding import EmbeddingContract
 from llamaindex_qwen3.testing.rerank import RerankContract
 from qwen3_core import RemoteEmbedder, RemoteReranker
@@ -49,6 +51,16 @@ class TestRerankOfAScriptedServer(RerankContract):
 
     def make(self, **kwargs: Any) -> Qwen3Rerank:
         return Qwen3Rerank(**({"api_base": self.url, "server": "vllm", "truncation": "end"} | kwargs))
+
+    def test_async_calls_do_not_crowd_the_model(self) -> None:
+        # On a port the script's own threads would count.
+        clients = Vllm().clients()
+        made = self.make(http_client=clients["http_client"], async_http_client=clients["http_async_client"])
+
+        def many() -> Awaitable[Any]:
+            return asyncio.gather(*(made.apostprocess_nodes(NODES, query_str=QUERY) for _ in range(12)))
+
+        assert probes.threads_during(many) == 0
 
 
 async def test_the_reranker_of_a_real_server_orders_as_local_weights_do(llama_cpp_reranker_url: str) -> None:

@@ -1,0 +1,113 @@
+"""Which step of a deep search comes next, and what each costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypedDict
+
+Name = Literal["plan", "search", "reflect", "rewrite", "report"]
+
+
+class Thinking(TypedDict, total=False):
+    """Whether the model thinks in a step; a step that is left out has the model's own default."""
+
+    plan: bool
+    reflect: bool
+    rewrite: bool
+    report: bool
+
+
+THINKING: Thinking = {"plan": True, "reflect": True, "rewrite": False, "report": False}
+"""Thinking where something is decided, none where something is written down."""
+
+
+class Usage(TypedDict):
+    """Tokens of a call; ``reasoning`` is the part of ``output`` that was thought."""
+
+    input: int
+    output: int
+    reasoning: int
+
+
+class Step(TypedDict):
+    """One step as it was taken.
+
+    ``note`` says what did not go as it should, and is empty if all did.
+    """
+
+    name: Name
+    round: int
+    seconds: float
+    thinking: bool | None
+    usage: Usage
+    queries: list[str]
+    passages: int
+    note: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to stop.
+
+    Attributes:
+        max_rounds: Searches at most.
+        token_budget: Tokens at most, prompts included, after which the report is written; None sets none.
+        max_queries: Queries of one search at most.
+
+    Raises:
+        ValueError: A number is below 1.
+    """
+
+    max_rounds: int = 3
+    token_budget: int | None = None
+    max_queries: int = 4
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("max_rounds", "token_budget", "max_queries"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                message = f"{name}={value} is out of range: at least 1"
+                raise ValueError(message)
+
+
+@dataclass(frozen=True)
+class Course:
+    """Decides what follows a step.
+
+    Attributes:
+        limits: When to stop.
+    """
+
+    limits: Limits
+
+    def after_search(self, *, round_: int, new: int, spent: int) -> tuple[Name, str]:
+        """Return what follows a search, and why if that is the end.
+
+        Args:
+            round_: How many searches there were.
+            new: Passages that the last one found and no other had.
+            spent: Tokens so far.
+        """
+        if self._is_spent(spent):
+            return "report", "the token budget is spent"
+        if round_ > 1 and not new:
+            return "report", "the last search found nothing new"
+        return "reflect", ""
+
+    def after_reflect(self, *, round_: int, missing: str, spent: int) -> tuple[Name, str]:
+        """Return what follows a judgement, and why if that is the end."""
+        if not missing:
+            return "report", "nothing is missing"
+        if round_ >= self.limits.max_rounds:
+            return "report", "no round is left"
+        if self._is_spent(spent):
+            return "report", "the token budget is spent"
+        return "rewrite", ""
+
+    def after_rewrite(self, *, queries: int) -> tuple[Name, str]:
+        """Return what follows new queries, and why if there are none."""
+        return ("search", "") if queries else ("report", "there is nothing new to ask")
+
+    def _is_spent(self, spent: int) -> bool:
+        return self.limits.token_budget is not None and spent >= self.limits.token_budget

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from servers_table import COLUMNS, table
+from vllm_server import rerank_template
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs"
@@ -56,3 +57,7 @@ def test_every_cell_about_a_server_names_a_test() -> None:
         assert len(cells) == len(COLUMNS)
         for cell in cells[1:]:
             assert cell == "-" or cell[-2:-1] in legend, cell
+
+
+def test_the_rerank_template_for_vllm_is_the_prompt() -> None:
+    assert (DOCS / "qwen3_reranker.jinja").read_text(encoding="utf-8") == rerank_template()

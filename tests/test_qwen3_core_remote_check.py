@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import math
 import pickle
+import re
 import zlib
 from typing import Any
 
@@ -10,7 +12,7 @@ import httpx
 import numpy as np
 import pytest
 from remote_asking import DOCS, EMBED, QUERY, RERANK, Ask, are_of, both, warned
-from scripted_chat.wire import Answer, clients
+from scripted_chat.wire import Answer, Request, clients
 from scripted_retrieval import DashScope, DashScopeNative, LmStudio, OpenAIGeneric, Sglang, Tei, Vllm, model
 
 from qwen3_core.prompts import format_query
@@ -52,7 +54,7 @@ def test_a_good_reranker_is_asked_for_known_pairs_once_and_in_silence(
     assert ask(reranker, "check") == []
     for _ in range(2):
         ask(reranker, "score", QUERY, DOCS)
-    pairs = 4 if name in ("auto", "llama.cpp") else 6  # the others are asked with another instruction too
+    pairs = 6 if name in ("auto", "llama.cpp") else 8  # the others are asked with another instruction too
     assert len(server.seen_texts) == 2 * pairs + 6
     assert warned(caplog) == []
 
@@ -93,7 +95,7 @@ def test_a_tokenizer_without_its_end_token_is_found_out(name: str, ask: Ask) -> 
     [
         ("vllm", {"ignores_template": True}, None, "--chat-template"),
         ("vllm", {"served_template": False}, None, 'template="client"'),
-        ("vllm", {"served_template": True}, "client", "--chat-template"),
+        ("vllm", {"served_template": True}, "client", 'pass template="server"'),
         ("sglang", {"ignores_template": True}, None, "without --is-embedding"),
         ("sglang", {"served_template": False}, None, "qwen3_reranker.jinja"),
         ("llama.cpp", {"served_template": False}, None, "cls.output"),
@@ -112,6 +114,20 @@ def test_a_reranker_that_scores_nonsense_is_refused_before_a_users_text_goes_out
     assert fix in str(caught.value)
     assert not any(DOCS[0] in text for text in server.seen_texts)
     assert len(ask(RERANK[name].reranker(server, template=template, check=False), "score", QUERY, DOCS)) == 3
+
+
+@both
+def test_an_embedding_model_is_no_reranker(ask: Ask) -> None:
+    def answer(request: Request) -> Answer:
+        body = json.loads(request.body)
+        words = [set(re.findall(r"\w+", text.lower())) for text in (body["query"], *body["documents"])]
+        scores = [len(words[0] & each) / math.sqrt(len(words[0]) * len(each)) for each in words[1:]]
+        rows = [{"index": place, "relevance_score": score} for place, score in enumerate(scores)]
+        return Answer(200, {}, (json.dumps({"results": rows}).encode(),))
+
+    reranker = RERANK["vllm"].reranker(Vllm(), **clients(answer, httpx))
+    with pytest.raises(ServerError, match="similarities of an embedding model"):
+        ask(reranker, "score", QUERY, DOCS)
 
 
 @both

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from qwen3_core.remote.routes import Template
+
 QUERIES = ("How is data stored in Milvus?", "What is the capital of China?")
 DOCUMENTS = ("Milvus stores inserted data in object storage.", "The capital of China is Beijing.")
 
@@ -23,6 +25,7 @@ OTHER_INSTRUCTION = "Given a recipe, retrieve passages that name its ingredients
 _EMBEDDING_MARGIN = 0.05  # the card's own scores are 0.5 apart, and 0.4 with the small checkpoint of this package
 _RERANK_MARGIN = 0.2  # 0.9 with either; scores without the template lie at random
 _LENGTH_TOLERANCE = 0.01  # bfloat16 has 3 significant digits
+_SAME_SIMILARITY = 1e-6
 _SAME_LOGIT = 0.02  # the same prompt computed twice differs by less, another prompt by more
 
 
@@ -51,7 +54,8 @@ _EMBEDDING_FIXES = {
 _RERANK_FIXES = {
     "vllm": (
         "start it with --runner pooling, the --hf_overrides of the model's card and --chat-template "
-        'qwen3_reranker.jinja, or pass template="client" if it was started without that template'
+        "qwen3_reranker.jinja of this project's docs (vLLM's own loses the prompt's last newline), or pass "
+        'template="client" if it was started without a template'
     ),
     "sglang": "start it with --chat-template qwen3_reranker.jinja and without --is-embedding",
     "llama.cpp": "convert the model as a reranker (a GGUF with cls.output), and start llama-server with --reranking",
@@ -121,12 +125,33 @@ def judge_end_token(added: Sequence[object], bare: Sequence[object]) -> list[Fin
     ]
 
 
-def judge_scores(scores: Sequence[Sequence[float]], *, server: str) -> list[Finding]:
-    """Return what is wrong with the scores of `DOCUMENTS` for each of `QUERIES`."""
+def judge_scores(scores: Sequence[Sequence[float]], *, server: str, template: Template) -> list[Finding]:
+    """Return what is wrong with the scores of `DOCUMENTS` for each of `QUERIES`.
+
+    Args:
+        scores: The scores.
+        server: The server's word.
+        template: Who wrote the prompt.
+    """
     if _stands_out(scores, _RERANK_MARGIN) and min(row[i] for i, row in enumerate(scores)) > 0.5:
         return []
     fix = _RERANK_FIXES.get(server, "check that it serves a Qwen3-Reranker and applies its chat template, once")
+    if template == "client" and server == "vllm":
+        fix = 'if it was started with a chat template, that is applied as well: pass template="server"'
     return [Finding("scores", f"it scores known pairs wrongly ({_shown(scores)}): {fix}", is_fatal=True)]
+
+
+def judge_direction(scores: Sequence[float], turned: Sequence[float]) -> list[Finding]:
+    """Return what is wrong if queries and a document score the same when they change places.
+
+    That is what embedding models do, whose cosines vLLM gives as scores; a reranker reads the two differently.
+    """
+    if any(abs(score - other) > _SAME_SIMILARITY for score, other in zip(scores, turned, strict=True)):
+        return []
+    text = (
+        "its scores are similarities of an embedding model: give the URL of a server that was started with a reranker"
+    )
+    return [Finding("scores", text, is_fatal=True)]
 
 
 def judge_instruction(scores: Sequence[float], others: Sequence[float], *, server: str) -> list[Finding]:
@@ -149,8 +174,8 @@ def _cosine(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 def _logit(score: float) -> float:
-    bounded = min(max(score, 1e-12), 1 - 1e-12)
-    return math.log(bounded / (1 - bounded))
+    bounded = min(max(score, 1e-300), 1 - 1e-16)  # as far as numbers reach: some models are that sure
+    return math.log(bounded) - math.log1p(-bounded)
 
 
 def _shown(scores: Sequence[Sequence[float]]) -> str:

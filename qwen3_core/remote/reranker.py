@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 from qwen3_core.base import Reranker, require_query, require_texts
 from qwen3_core.prompts import DEFAULT_INSTRUCTION, RERANK_PREFIX, RERANK_SUFFIX, format_rerank_head
 from qwen3_core.remote.batching import Batch, Job
-from qwen3_core.remote.check import DOCUMENTS, OTHER_INSTRUCTION, QUERIES, Finding, judge_instruction, judge_scores
+from qwen3_core.remote.check import (
+    DOCUMENTS,
+    OTHER_INSTRUCTION,
+    QUERIES,
+    Finding,
+    judge_direction,
+    judge_instruction,
+    judge_scores,
+)
 from qwen3_core.remote.client import RemoteClient
 from qwen3_core.remote.connection import Connection, Options
 from qwen3_core.remote.errors import AnswerError
@@ -151,7 +159,9 @@ class RemoteReranker(RemoteClient, Reranker):
         try:
             first: list[float] = yield self._call(QUERIES[0], DOCUMENTS, DEFAULT_INSTRUCTION)
             second: list[float] = yield self._call(QUERIES[1], DOCUMENTS, DEFAULT_INSTRUCTION)
-            findings = judge_scores([first, second], server=server)
+            turned: list[float] = yield self._call(DOCUMENTS[0], QUERIES, DEFAULT_INSTRUCTION)
+            findings = judge_scores([first, second], server=server, template=self._route.template)
+            findings += judge_direction([first[0], second[0]], turned)
             if self._takes_instruction:
                 others: list[float] = yield self._call(QUERIES[0], DOCUMENTS, OTHER_INSTRUCTION)
                 findings += judge_instruction(first, others, server=server)

@@ -81,7 +81,7 @@ class VllmRerank(RerankRoute):
 
 
 class VllmScore(RerankRoute):
-    """vLLM that was started without the template: the prompt in two halves, whose ids are joined as they are.
+    """vLLM that was started without the template: the prompt in two halves, which it joins.
 
     `/score` and not `/rerank`, which sends every document back.
     """

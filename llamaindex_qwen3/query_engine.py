@@ -24,10 +24,12 @@ from llama_index.core.prompts import ChatPromptTemplate
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.response_synthesizers import ResponseMode, get_response_synthesizer
 from llama_index.core.schema import BaseNode, Document, MetadataMode, NodeWithScore, QueryBundle, TextNode
+from llama_index.core.tools import QueryEngineTool
 from llama_index.core.vector_stores.types import VectorStoreQueryMode
 
 from llamaindex_qwen3.filters import Filters
 from llamaindex_qwen3.indexing import index_nodes
+from llamaindex_qwen3.query_engine_tool import TOOL_DESCRIPTION, TOOL_NAME, Qwen3QueryEngineTool
 from llamaindex_qwen3.reasoning import ReasoningCollector, collect_reasoning
 from llamaindex_qwen3.vector_store import Qwen3VectorStore, create_vector_store
 from qwen3_core.answers import ANSWER_INSTRUCTION, cited_numbers, number_sources
@@ -58,6 +60,22 @@ class Qwen3QueryEngine(RetrieverQueryEngine):
 
     numbered: bool = True
     """Whether the model sees numbered sources."""
+
+    def as_tool(
+        self, *, name: str = TOOL_NAME, description: str = TOOL_DESCRIPTION, return_direct: bool = False
+    ) -> QueryEngineTool:
+        """Return a tool for agents: `FunctionAgent(llm=Qwen3(...), tools=[engine.as_tool()])`.
+
+        The model is shown the answer and a numbered list of its sources, the program finds the engine's response in
+        ``raw_output``.
+
+        Args:
+            name: The tool's name.
+            description: What the model is told of the tool; better than the general default, which says nothing of
+                what your documents are about.
+            return_direct: Whether the tool's answer ends the agent's run.
+        """
+        return Qwen3QueryEngineTool.from_defaults(self, name=name, description=description, return_direct=return_direct)
 
     def close(self) -> None:
         """Close the store, and free a Milvus Lite file for other processes."""

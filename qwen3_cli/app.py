@@ -283,9 +283,12 @@ def reported() -> Iterator[Console]:
 
 
 # Registered last: they use the functions above.
-from qwen3_cli import demo, doctor, transfer  # noqa: E402
+from qwen3_cli import demo, doctor, evaluate, mcp, research, transfer  # noqa: E402
 
 app.command(name="demo")(demo.demo)
 app.command(name="doctor")(doctor.doctor)
+app.command(name="evaluate")(evaluate.evaluate)
 app.command(name="export")(transfer.export)
 app.command(name="import")(transfer.import_)
+app.command(name="mcp")(mcp.mcp)
+app.command(name="research")(research.research)

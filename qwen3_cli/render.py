@@ -11,6 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from qwen3_cli.passages import Answer, Passage
+from qwen3_core.answers import place_of
 from qwen3_core.ingest.summary import IndexSummary
 
 _SUMMARY = 90
@@ -63,7 +64,7 @@ def answer(output: Answer) -> Iterable[Any]:
 
 def place(passage: Passage) -> str:
     """Say where a passage comes from: its file and its own heading."""
-    return " # ".join(part for part in (str(passage.metadata.get("source", "?")), _heading(passage)) if part)
+    return place_of(passage.metadata)
 
 
 def summary(passage: Passage) -> str:

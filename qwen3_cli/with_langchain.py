@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from langchain_qwen3 import (
     Qwen3Embeddings,
     Qwen3Rerank,
     Qwen3Retriever,
+    create_deep_search,
     create_rag_chain,
     create_vector_store,
     index_documents,
 )
+from langchain_qwen3.rag_chain import RagOutput
 from langchain_qwen3.vector_store import Qwen3VectorStore
 from qwen3_cli.options import ChatOptions, Stages, StoreOptions
 from qwen3_cli.passages import Answer, Passage
@@ -40,7 +43,12 @@ def index(options: StoreOptions, paths: Sequence[Path], indexing: IndexOptions) 
 
 
 @contextmanager
-def _open_indexed(options: StoreOptions) -> Iterator[Qwen3VectorStore]:
+def open_indexed(options: StoreOptions) -> Iterator[Qwen3VectorStore]:
+    """Open a collection that is there, and close it at the end.
+
+    Raises:
+        ValueError: It is not.
+    """
     options.require_path()
     with open_store(options) as store:
         if store.col is None:
@@ -71,21 +79,47 @@ def candidates(store: Qwen3VectorStore, question: str, stages: Stages) -> list[D
 
 def search(store: StoreOptions, question: str, stages: Stages) -> list[Passage]:
     """Return every candidate with its scores, best first."""
-    with _open_indexed(store) as opened:
+    with open_indexed(store) as opened:
         return passages(candidates(opened, question, stages))
 
 
 def ask(store: StoreOptions, question: str, stages: Stages, chat: ChatOptions) -> Answer:
     """Answer a question from the collection."""
     model = make_chat(chat)
-    with _open_indexed(store) as opened:
+    with open_indexed(store) as opened:
         return answer(question, make_retriever(opened, stages), model)
+
+
+def research(
+    store: StoreOptions,
+    question: str,
+    stages: Stages,
+    chat: ChatOptions,
+    limits: Mapping[str, Any],
+    tell: Callable[[Mapping[str, Any]], None],
+) -> dict[str, Any]:
+    """Research a question; each step is told as it ends."""
+    model = make_chat(chat)
+    output: dict[str, Any] = {}
+    with open_indexed(store) as opened:
+        graph: Any = create_deep_search(make_retriever(opened, stages), model, **limits)
+        for kind, chunk in graph.stream({"input": question}, stream_mode=["updates", "values"]):
+            if kind == "values":
+                output = chunk
+                continue
+            for update in chunk.values():
+                tell(update["steps"][-1])
+    return {**output, "context": [asdict(passage) for passage in passages(output["context"])]}
 
 
 def answer(question: str, retriever: Runnable[str, list[Document]] | Sequence[Document], chat: ChatQwen3) -> Answer:
     """Answer a question from what a retriever finds, or from documents."""
     found = retriever if isinstance(retriever, Runnable) else RunnableLambda(lambda _: list(retriever))
-    output = create_rag_chain(found, chat).invoke({"input": question})
+    return to_answer(create_rag_chain(found, chat).invoke({"input": question}))
+
+
+def to_answer(output: RagOutput) -> Answer:
+    """Return what the chain gives as the commands pass it on."""
     return Answer(
         input=output["input"],
         context=passages(output["context"]),

@@ -62,4 +62,5 @@ class Researcher:
 
 
 def _numbered(text: str) -> dict[int, str]:
-    return {int(number): found for number, found in re.findall(r"^\[(\d+)\] (.*)$", text, flags=re.MULTILINE)}
+    passages = re.findall(r"^\[(\d+)\] (.*?)(?=^\[\d+\] |\Z)", text, flags=re.MULTILINE | re.DOTALL)
+    return {int(number): " ".join(found.split()) for number, found in passages}

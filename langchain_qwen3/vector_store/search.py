@@ -13,6 +13,7 @@ from qwen3_core.milvus import Expression, Filter
 from qwen3_core.milvus.collection import OUTPUT_FIELDS, Row
 from qwen3_core.milvus.filters import PRIMARY_FIELD, TEXT_FIELD
 from qwen3_core.milvus.rows import VECTOR_FIELD, metadata_of
+from qwen3_core.milvus.sources import count_sources
 
 
 class SearchableCollection(WritableCollection):
@@ -36,6 +37,10 @@ class SearchableCollection(WritableCollection):
         wanted = [*OUTPUT_FIELDS[:2], *fields] if fields else OUTPUT_FIELDS
         found = self._of(tenant).query(both(expr, filter), wanted, limit=limit)
         return [_document(row) for row in found]
+
+    def count_sources(self, *, tenant: str | None = None) -> dict[str, int]:
+        """Return the ``source`` of the documents that have one, in alphabetical order, and how many each has."""
+        return count_sources(self._of(tenant))
 
     def similarity_search(  # type: ignore[override]
         self,

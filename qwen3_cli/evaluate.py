@@ -1,0 +1,152 @@
+"""`qwen3-rag evaluate`: how well dense, BM25 and hybrid search find, with reranking and without."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from qwen3_cli import options
+from qwen3_cli.app import print_result, reported
+from qwen3_cli.model_options import ModelOptions
+from qwen3_cli.options import NO_RERANKER, Stages
+from qwen3_core.evaluation.measures import DEPTH, check_cutoffs, require_extra
+from qwen3_core.evaluation.readers import Format, read_dataset
+from qwen3_core.evaluation.report import Report
+from qwen3_core.evaluation.systems import Clock, System
+from qwen3_core.evaluation.systems import Progress as Told
+from qwen3_core.instructions import INSTRUCTIONS, find_instruction
+from qwen3_core.local import DEFAULT_EMBEDDING_MODEL, DEFAULT_RERANKER_MODEL
+
+Data = Annotated[
+    Path, typer.Option("--dataset", help="A BEIR folder, or a JSON file like SQuAD's or CoSQA's; docs/evaluation.md.")
+]
+Qrels = Annotated[Path | None, typer.Option(help="Judgements instead of the data set's own, as of TREC or BEIR.")]
+Queries = Annotated[
+    Path | None, typer.Option(help="Queries instead of the data set's own, under its ids: in another language.")
+]
+Kind = Annotated[Format, typer.Option("--format", help="How to read the data set, if not by what is there.")]
+Split = Annotated[str, typer.Option(help="Which qrels of a BEIR folder.")]
+Systems = Annotated[
+    str, typer.Option(help="What to compare: all, or some of dense, bm25, hybrid, and each with +rerank, with commas.")
+]
+Instruction = Annotated[
+    str, typer.Option(help=f"What the queries are for, for both models: a sentence, or {', '.join(INSTRUCTIONS)}.")
+]
+K = Annotated[str, typer.Option("--k", help=f"The k of each Recall@k, with commas; {DEPTH} at most.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Take the first queries only; the documents stay all.")]
+Candidates = Annotated[int, typer.Option("--fetch-k", min=1, max=DEPTH, help="Candidates that the reranker orders.")]
+Out = Annotated[Path, typer.Option(help="The folder for report.md, report.json and chart.png.")]
+
+
+def evaluate(
+    *,
+    dataset: Data,
+    qrels: Qrels = None,
+    queries: Queries = None,
+    kind: Kind = "auto",
+    split: Split = "test",
+    systems: Systems = "all",
+    instruction: Instruction = "web-search",
+    k: K = "1,10,100",
+    limit: Limit = None,
+    embedding: options.Embedding = DEFAULT_EMBEDDING_MODEL,
+    embedding_model: options.EmbeddingModel = None,
+    embedding_key: options.EmbeddingKey = None,
+    embedding_server: options.EmbeddingServer = "auto",
+    reranker: options.Reranker = DEFAULT_RERANKER_MODEL,
+    reranker_model: options.RerankerModel = None,
+    reranker_key: options.RerankerKey = None,
+    reranker_server: options.RerankerServer = "auto",
+    fetch_k: Candidates = 10,
+    analyzer: options.Analyzer = None,
+    out: Out = Path("evaluation"),
+    as_json: options.Json = False,
+) -> None:
+    """Measure how well dense, BM25 and hybrid search find the right documents, with reranking and without."""
+    with reported() as console:
+        require_extra()
+        first = ModelOptions(name=embedding, model=embedding_model, key=embedding_key, server=embedding_server)
+        second = ModelOptions(
+            name=reranker, model=reranker_model, key=reranker_key, server=reranker_server, option="--reranker"
+        )
+        wanted = System.parse(systems, reranker=reranker != NO_RERANKER)
+        cutoffs, task = _numbers(k), find_instruction(instruction)
+        data = read_dataset(dataset, qrels=qrels, queries=queries, kind=kind, split=split).limited(limit)
+        vectors = any(system.first != "bm25" for system in wanted)
+        made = _systems()
+        comparison = made.Comparison(
+            systems=wanted,
+            embedding=first.embedding() if vectors else {},
+            stages=Stages(reranker=second, fetch_k=fetch_k, top_n=fetch_k),
+            instruction=task,
+            analyzer=analyzer,
+            cutoffs=cutoffs,
+        )
+        clock = Clock()
+        with _progress(console) as told:
+            results = made.compare(data, comparison, clock, told)
+        settings = {
+            "embedding": first.model or embedding if vectors else "none",
+            "reranker": f"{second.model or reranker}, of the best {fetch_k}"
+            if any(s.reranks for s in wanted)
+            else "none",
+            "instruction": task,
+            "analyzer": analyzer or "standard",
+        }
+        report = Report(data, settings, results, clock.stages)
+        written = ", ".join(map(str, report.write(out)))
+        print_result(report.to_dict(), _table(report), escape(f"written: {written}"), as_json=as_json)
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        found = sorted({int(part) for part in text.split(",") if part.strip()})
+    except ValueError:
+        msg = f"--k {text}: write whole numbers with commas between them, such as 1,10,100"
+        raise ValueError(msg) from None
+    check_cutoffs(found)
+    return found
+
+
+def _systems() -> Any:
+    try:
+        return importlib.import_module("qwen3_cli.with_langchain_evaluation")
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("langchain"):
+            raise
+        msg = 'evaluating needs the langchain components: pip install "qwen3-rag[evaluation]"'
+        raise ImportError(msg) from error
+
+
+def _table(report: Report) -> Table:
+    heading, *rows = report.rows()
+    table = Table(title=f"{len(report.dataset.documents)} documents, {len(report.dataset.queries)} queries")
+    for name in heading:
+        first = name == "system"
+        table.add_column(name, justify="left" if first else "right", no_wrap=first)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Told]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        tasks: dict[str, Any] = {}
+
+        def told(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=total)
+            progress.update(tasks[what], completed=done)
+
+        yield told

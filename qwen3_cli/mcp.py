@@ -1,0 +1,206 @@
+"""`qwen3-rag mcp`: an indexed collection for Qwen-Agent, Qwen Code and other hosts of the Model Context Protocol."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from qwen3_cli import options
+from qwen3_cli.app import framework_of, reported
+from qwen3_cli.model_options import ModelOptions
+from qwen3_cli.options import ChatOptions, Stages, StoreOptions
+from qwen3_core.local import DEFAULT_EMBEDDING_MODEL, DEFAULT_RERANKER_MODEL
+
+DEFAULT_PORT = 8808
+
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}")  # RFC 6750, 2.1, and long enough not to be guessed
+
+Transport = Annotated[
+    Literal["stdio", "http"], typer.Option(help="stdio for a host that starts this command, http for several hosts.")
+]
+Host = Annotated[str, typer.Option(help="Where http listens; elsewhere than on this machine with a token of yours.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="The port of http; 0 takes a free one.")]
+HttpToken = Annotated[
+    str | None,
+    typer.Option(
+        envvar="QWEN3_MCP_TOKEN", show_envvar=True, help="What clients of http send as a bearer token; else made up."
+    ),
+]
+NoToken = Annotated[bool, typer.Option("--no-http-token", help="Let in every program of this machine.")]
+AllowedHost = Annotated[
+    list[str] | None, typer.Option(help="A name under which clients may ask for http, besides --host; can be repeated.")
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HttpOptions:
+    """Who may reach the server over HTTP.
+
+    Raises:
+        ValueError: The token is too weak, or others could reach a server that asks for none.
+    """
+
+    host: str
+    port: int
+    token: str | None = field(default=None, repr=False)
+    open: bool = False
+    names: list[str] = field(default_factory=list)
+
+    def check(self) -> None:
+        """Refuse what would let in anybody."""
+        from qwen3_cli.mcp_transport import host_names, is_loopback
+
+        if self.token is not None and not _TOKEN.fullmatch(self.token):
+            msg = (
+                "QWEN3_MCP_TOKEN is not fit: take 16 to 512 letters, digits and ._~+/=-, such as `openssl rand -hex 32`"
+            )
+            raise ValueError(msg)
+        if not is_loopback(self.host) and (self.open or self.token is None):
+            msg = f"--host {self.host} can be reached from elsewhere: set a token of yours in QWEN3_MCP_TOKEN"
+            raise ValueError(msg)
+        host_names(self.host, self.names)
+
+
+def mcp(
+    *,
+    transport: Transport = "stdio",
+    host: Host = "127.0.0.1",
+    port: Port = DEFAULT_PORT,
+    http_token: HttpToken = None,
+    no_http_token: NoToken = False,
+    allowed_host: AllowedHost = None,
+    uri: options.Uri = "./milvus.db",
+    token: options.Token = None,
+    collection: options.Collection = "docs",
+    db_name: options.DbName = "",
+    tenant: options.Tenant = None,
+    hybrid: options.Hybrid = False,
+    analyzer: options.Analyzer = None,
+    embedding: options.Embedding = DEFAULT_EMBEDDING_MODEL,
+    embedding_model: options.EmbeddingModel = None,
+    embedding_key: options.EmbeddingKey = None,
+    embedding_server: options.EmbeddingServer = "auto",
+    reranker: options.Reranker = DEFAULT_RERANKER_MODEL,
+    reranker_model: options.RerankerModel = None,
+    reranker_key: options.RerankerKey = None,
+    reranker_server: options.RerankerServer = "auto",
+    chat: options.Chat = None,
+    chat_model: options.ChatModel = None,
+    chat_key: options.ChatKey = None,
+    server: options.ChatServer = "auto",
+    fetch_k: options.FetchK = 10,
+    top_n: options.TopN = 3,
+    think: options.Think = None,
+    thinking_budget: options.ThinkingBudget = None,
+    max_tokens: options.MaxTokens = None,
+) -> None:
+    """Serve the documents to MCP hosts, such as Qwen-Agent and Qwen Code: tools that search and answer, and resources.
+
+    Clients choose a query, a number and values to filter by; collection, tenant and models are chosen here. Without
+    --chat and without DASHSCOPE_API_KEY there is the search tool alone.
+    """
+    with reported() as console, _stoppable():
+        _require_mcp()
+        first = ModelOptions(name=embedding, model=embedding_model, key=embedding_key, server=embedding_server)
+        second = ModelOptions(
+            name=reranker, model=reranker_model, key=reranker_key, server=reranker_server, option="--reranker"
+        )
+        opening = (
+            StoreOptions(
+                uri=uri,
+                token=token,
+                db_name=db_name,
+                collection=collection,
+                tenant=tenant,
+                hybrid=hybrid,
+                analyzer=analyzer,
+                embedding=first,
+            ),
+            Stages(reranker=second, fetch_k=fetch_k, top_n=top_n),
+            ChatOptions(
+                chat=chat,
+                model=chat_model,
+                key=chat_key,
+                server=server,
+                think=think,
+                thinking_budget=thinking_budget,
+                max_tokens=max_tokens,
+            ),
+        )
+        logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s: %(message)s")
+        if transport == "http":
+            http = HttpOptions(
+                host=host, port=port, token=http_token, open=no_http_token, names=list(allowed_host or ())
+            )
+            _serve_http(opening, http, console)
+        else:
+            _serve_stdio(opening, console)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Take a signal to end for Ctrl-C, and both for no error, so that the collection is closed."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _serve_stdio(opening: tuple[StoreOptions, Stages, ChatOptions], console: Console) -> None:
+    from qwen3_cli.mcp_server import build_server
+    from qwen3_cli.mcp_transport import own_stdout, serve_stdio
+
+    with own_stdout() as stdout, _library(opening, console) as opened:
+        serve_stdio(build_server(opened), stdout)
+
+
+def _serve_http(opening: tuple[StoreOptions, Stages, ChatOptions], http: HttpOptions, console: Console) -> None:
+    from qwen3_cli.mcp_server import build_server
+    from qwen3_cli.mcp_transport import PATH, host_names, listen, serve_http
+
+    http.check()
+    with listen(http.host, http.port) as listening, _library(opening, console) as opened:
+        token = None if http.open else http.token or secrets.token_urlsafe(32)
+        shown = f"[{http.host}]" if ":" in http.host else http.host
+        _say(console, f"MCP server at http://{shown}:{listening.getsockname()[1]}{PATH}")
+        if token is not None and http.token is None:
+            _say(console, f"Clients send: Authorization: Bearer {token}")
+        serve_http(build_server(opened), listening, token=token, hosts=host_names(http.host, http.names))
+
+
+def _library(opening: tuple[StoreOptions, Stages, ChatOptions], console: Console) -> Any:
+    framework_of("langchain")  # says what to install
+    with_library = framework_of("langchain_library")
+    chat = opening[2]
+    opened = with_library.open_library(*opening)
+    if not with_library.has_chat(chat):
+        _say(
+            console, "There is no chat model, so clients can search and not ask: pass --chat, or set DASHSCOPE_API_KEY."
+        )
+    return opened
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(escape(line), soft_wrap=True, highlight=False)
+
+
+def _require_mcp() -> None:
+    try:
+        import mcp.server  # noqa: F401
+    except ModuleNotFoundError as error:
+        msg = 'this needs the MCP SDK: pip install "qwen3-rag[mcp,local]"'
+        raise ImportError(msg) from error

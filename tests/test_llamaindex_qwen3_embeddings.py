@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from llamaindex_qwen3.embeddings import Qwen3Embedding
 from llamaindex_qwen3.testing.embedding import EmbeddingContract
 from qwen3_core import LocalEmbedder
+from qwen3_core.workers import THREAD_NAME
 
 
 class TestContract(EmbeddingContract):
@@ -144,7 +145,7 @@ def test_no_thread_is_left(embedding: Qwen3Embedding) -> None:
     before = threading.active_count()
     asyncio.run(embedding.aget_text_embedding_batch([str(number) for number in range(30)]))
     for thread in threading.enumerate():
-        if thread.name == "qwen3-one-thread":
+        if thread.name == THREAD_NAME:
             thread.join(60)
     assert threading.active_count() <= before
 

@@ -18,7 +18,19 @@ from langchain_qwen3.chat_models import ChatQwen3
 from langchain_qwen3.rag_chain import Citation, create_rag_chain, find_citations
 from qwen3_core.base import require_query
 from qwen3_core.deep_search import Course, DeepSearchPrompts, Limits, Step, Thinking, Usage
-from qwen3_core.deep_search.course import THINKING, Name
+from qwen3_core.deep_search.course import (
+    FALSE_CITATIONS,
+    NO_CITATION,
+    NO_JUDGEMENT,
+    NO_PLAN,
+    NO_USAGE,
+    NOT_JUDGED,
+    NOTHING_FOUND,
+    THINKING,
+    Name,
+    add_usage,
+    merge_found,
+)
 from qwen3_core.deep_search.reading import clean_citations, distinct, read_queries, read_reflection
 
 INSTALL_LANGGRAPH = 'deep search needs LangGraph: pip install "qwen3-rag[langchain,deep-search]"'
@@ -199,7 +211,7 @@ class _Steps:
     def _plain_step(self) -> Runnable[Any, Any]:
         def finish(state: DeepSearchState, output: Mapping[str, Any], started: float) -> _Update:
             update = {name: output[name] for name in ("context", "answer", "citations")} | {"next": ""}
-            return _with_step(state, update, "report", started, _NO_USAGE)
+            return _with_step(state, update, "report", started, NO_USAGE)
 
         def run(state: DeepSearchState, config: RunnableConfig) -> _Update:
             started = time.perf_counter()
@@ -218,13 +230,13 @@ class _Steps:
 
     def _read_plan(self, state: DeepSearchState, reply: str) -> _Update:
         queries = read_queries(reply, self._course.limits.max_queries)
-        note = "" if queries else "the plan was no list of questions: the question itself was searched for"
+        note = "" if queries else NO_PLAN
         return {"queries": queries or [state["input"]], "next": "search", "note": note}
 
     def _found(self, state: DeepSearchState, found: Sequence[Sequence[Document]], started: float) -> _Update:
         known = state.get("context", [])
-        context = _merged(known, found)
-        round_, spent = state.get("round", 0) + 1, state.get("usage", _NO_USAGE)
+        context = merge_found(known, found, _key)
+        round_, spent = state.get("round", 0) + 1, state.get("usage", NO_USAGE)
         following, reason = self._course.after_search(
             round_=round_, new=len(context) - len(known), spent=spent["input"] + spent["output"]
         )
@@ -233,9 +245,9 @@ class _Steps:
             "context": context,
             "round": round_,
             "next": following if context else "plain",
-            "reason": reason if context else "nothing was found",
+            "reason": reason if context else NOTHING_FOUND,
         }
-        return _with_step({**state, "round": round_}, update, "search", started, _NO_USAGE)
+        return _with_step({**state, "round": round_}, update, "search", started, NO_USAGE)
 
     def _ask_reflect(self, state: DeepSearchState) -> list[tuple[str, str]]:
         return self._prompts.ask_reflect(state["input"], _texts(state["context"][: self._max_passages]))
@@ -243,8 +255,7 @@ class _Steps:
     def _read_reflect(self, state: DeepSearchState, reply: str) -> _Update:
         judged = read_reflection(reply, min(len(state["context"]), self._max_passages))
         if judged is None:
-            note = "the judgement of the passages could not be read: all of them were used"
-            return {"useful": [], "missing": "", "next": "report", "reason": "the judgement failed", "note": note}
+            return {"useful": [], "missing": "", "next": "report", "reason": NOT_JUDGED, "note": NO_JUDGEMENT}
         spent = state["usage"]["input"] + state["usage"]["output"]
         following, reason = self._course.after_reflect(round_=state["round"], missing=judged.missing, spent=spent)
         return {"useful": [*judged.useful], "missing": judged.missing, "next": following, "reason": reason}
@@ -265,9 +276,8 @@ class _Steps:
         used = self._used(state)
         answer, cited, removed = clean_citations(reply, len(used))
         if not cited:
-            note = "the report cited no passage: the plain two-stage answer stands instead"
-            return {"next": "plain", "note": note}
-        note = "citations of passages that do not exist were taken out" if removed else ""
+            return {"next": "plain", "note": NO_CITATION}
+        note = FALSE_CITATIONS if removed else ""
         citations = find_citations(answer, used)
         return {"context": used, "answer": answer, "citations": citations, "next": "", "note": note}
 
@@ -277,15 +287,11 @@ class _Steps:
         return (useful or context)[: self._max_passages]
 
 
-_NO_USAGE: Usage = {"input": 0, "output": 0, "reasoning": 0}
-
-
 def _with_step(
     state: Mapping[str, Any], update: _Update, name: Name, started: float, usage: Usage, thinking: Any = None
 ) -> _Update:
     """Return an update of the state with the record of its step."""
     note = update.pop("note", "")
-    before: Usage = state.get("usage", _NO_USAGE)
     step: Step = {
         "name": name,
         "round": state.get("round", 0),
@@ -296,27 +302,16 @@ def _with_step(
         "passages": len(update.get("context", state.get("context", []))),
         "note": note,
     }
-    total = {kind: before[kind] + usage[kind] for kind in before}  # type: ignore[literal-required]
     notes = [*state.get("notes", []), *([note] if note else [])]
-    return {**update, "steps": [step], "usage": total, "notes": notes}
+    return {**update, "steps": [step], "usage": add_usage(state.get("usage", NO_USAGE), usage), "notes": notes}
 
 
 def _usage_of(reply: AIMessage) -> Usage:
     counted = reply.usage_metadata
     if counted is None:
-        return _NO_USAGE
+        return NO_USAGE
     reasoning = (counted.get("output_token_details") or {}).get("reasoning", 0)
     return {"input": counted["input_tokens"], "output": counted["output_tokens"], "reasoning": reasoning}
-
-
-def _merged(known: Sequence[Document], found: Sequence[Sequence[Document]]) -> list[Document]:
-    """Return the known documents and those that are new, each once, the best of each query first."""
-    merged = {_key(document): document for document in known}
-    for place in range(max(map(len, found), default=0)):
-        for documents in found:
-            if place < len(documents):
-                merged.setdefault(_key(documents[place]), documents[place])
-    return list(merged.values())
 
 
 def _key(document: Document) -> str:

@@ -19,13 +19,22 @@ from llamaindex_qwen3.llm_base import Qwen3Base
 from llamaindex_qwen3.llm_local import Qwen3Local
 from qwen3_core.answers import ANSWER_INSTRUCTION, number_sources
 from qwen3_core.base import require_query
-from qwen3_core.deep_search import Course, DeepSearchPrompts, Limits, Step, Thinking, Usage
-from qwen3_core.deep_search.course import THINKING, Name
+from qwen3_core.deep_search import Course, DeepSearchPrompts, Limits, Step, Thinking
+from qwen3_core.deep_search.course import (
+    FALSE_CITATIONS,
+    NO_CITATION,
+    NO_JUDGEMENT,
+    NO_PLAN,
+    NO_USAGE,
+    NOT_JUDGED,
+    NOTHING_FOUND,
+    THINKING,
+    Name,
+    merge_found,
+)
 from qwen3_core.deep_search.prompts import Messages
 from qwen3_core.deep_search.reading import clean_citations, distinct, read_queries, read_reflection
 from qwen3_core.prompts import escape_control_tokens
-
-_NO_USAGE: Usage = {"input": 0, "output": 0, "reasoning": 0}
 
 
 class Retriever(Protocol):
@@ -115,7 +124,7 @@ class DeepSearch(Workflow):
         most = self._course.limits.max_queries
         reply = await self._asked("plan", self._prompts.ask_plan(question, most))
         queries = read_queries(reply.text, most)
-        note = "" if queries else "the plan was no list of questions: the question itself was searched for"
+        note = "" if queries else NO_PLAN
         await reply.tell(ctx, note=note, queries=queries or [question])
         return _Search(queries=queries or [question], round=1)
 
@@ -127,7 +136,7 @@ class DeepSearch(Workflow):
         # A run that was cancelled in this step takes it again: what it found the first time must count as new again.
         saved = [each for each in await ctx.store.get("nodes", default=[]) if each["round"] < ev.round]
         known = _restored(saved)
-        nodes = _merged(known, found)
+        nodes = merge_found(known, found, lambda node: node.node_id)
         saved += [
             {"node": doc_to_json(each.node), "score": each.score, "round": ev.round} for each in nodes[len(known) :]
         ]
@@ -136,7 +145,7 @@ class DeepSearch(Workflow):
             await ctx.store.set(name, value)
         await taken.tell(ctx, queries=ev.queries)
         if not nodes:
-            await ctx.store.set("reason", "nothing was found")
+            await ctx.store.set("reason", NOTHING_FOUND)
             return _Plain()
         spent = await _spent(ctx)
         following, reason = self._course.after_search(round_=ev.round, new=len(nodes) - len(known), spent=spent)
@@ -150,11 +159,11 @@ class DeepSearch(Workflow):
         messages = self._prompts.ask_reflect(await ctx.store.get("input"), _texts(nodes))
         reply = await self._asked("reflect", messages)
         judged = read_reflection(reply.text, len(nodes))
-        note = "" if judged else "the judgement of the passages could not be read: all of them were used"
+        note = "" if judged else NO_JUDGEMENT
         await reply.tell(ctx, note=note)
         await ctx.store.set("useful", [*judged.useful] if judged else [])
         if judged is None:
-            await ctx.store.set("reason", "the judgement failed")
+            await ctx.store.set("reason", NOT_JUDGED)
             return _Report()
         round_, spent = await ctx.store.get("round"), await _spent(ctx)
         following, reason = self._course.after_reflect(round_=round_, missing=judged.missing, spent=spent)
@@ -182,8 +191,7 @@ class DeepSearch(Workflow):
         messages = self._prompts.ask_report(await ctx.store.get("input"), _texts(used))
         reply = await self._asked("report", messages)
         answer, cited, removed = clean_citations(reply.text, len(used))
-        note = "citations of passages that do not exist were taken out" if removed else ""
-        note = note if cited else "the report cited no passage: the plain two-stage answer stands instead"
+        note = NO_CITATION if not cited else FALSE_CITATIONS if removed else ""
         await reply.tell(ctx, note=note)
         return await _result(ctx, answer, used, cited) if cited else _Plain()
 
@@ -270,7 +278,7 @@ class _Taken:
 
     def __init__(self, name: Name, thinking: bool | None) -> None:  # noqa: FBT001 - as the model is told
         self._name, self._thinking, self._started = name, thinking, time.perf_counter()
-        self._usage = _NO_USAGE
+        self._usage = NO_USAGE
         self.text = ""
 
     def take(self, response: ChatResponse) -> None:
@@ -318,20 +326,10 @@ async def _result(ctx: Context, answer: str, nodes: list[NodeWithScore], cited: 
         nodes=nodes,
         citations=cited,
         steps=steps,
-        usage={kind: sum(taken["usage"][kind] for taken in steps) for kind in _NO_USAGE},
+        usage={kind: sum(taken["usage"][kind] for taken in steps) for kind in NO_USAGE},
         reason=await ctx.store.get("reason", default=""),
         notes=[taken["note"] for taken in steps if taken["note"]],
     )
-
-
-def _merged(known: Sequence[NodeWithScore], found: Sequence[Sequence[NodeWithScore]]) -> list[NodeWithScore]:
-    """Return the known nodes and those that are new, each once, the best of each query first."""
-    merged = {node.node_id: node for node in known}
-    for place in range(max(map(len, found), default=0)):
-        for nodes in found:
-            if place < len(nodes):
-                merged.setdefault(nodes[place].node_id, nodes[place])
-    return list(merged.values())
 
 
 def _texts(nodes: Sequence[NodeWithScore]) -> list[str]:

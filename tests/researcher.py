@@ -11,6 +11,16 @@ from scripted_chat.model import Message, Reply, text_of
 
 from qwen3_core.deep_search.prompts import PLAN, REFLECT, REPORT, REWRITE
 
+CORPUS = {
+    "owner": "The plant in Ulm belongs to Nordwind.",
+    "founder": "Nordwind was founded by Ada Berg.",
+    "born": "Ada Berg was born in Bergen.",
+    "weather": "The weather in Ulm was fine.",
+}
+QUESTION = "Who is the owner of the plant and how is the weather there?"
+HOPS = {"Nordwind": "founder of Nordwind: Berg", "Ada Berg": "where was she born: Bergen"}
+"""A question of three hops: what is known leads to what is to be asked next."""
+
 STEPS = {"plan": PLAN, "reflect": REFLECT, "rewrite": REWRITE, "report": REPORT}
 
 

@@ -8,22 +8,13 @@ from typing import Any
 import pytest
 from langchain_core.documents import Document
 from langchain_core.runnables import RunnableLambda
-from researcher import Researcher
+from researcher import CORPUS, HOPS, QUESTION, Researcher
 from scripted_chat import Vllm
 
 from langchain_qwen3 import ChatQwen3, create_deep_search
 from qwen3_core.deep_search import DeepSearchPrompts
 
 pytest.importorskip("langgraph")
-
-CORPUS = {
-    "owner": "The plant in Ulm belongs to Nordwind.",
-    "founder": "Nordwind was founded by Ada Berg.",
-    "born": "Ada Berg was born in Bergen.",
-    "weather": "The weather in Ulm was fine.",
-}
-QUESTION = "Who is the owner of the plant and how is the weather there?"
-HOPS = {"Nordwind": "founder of Nordwind: Berg", "Ada Berg": "where was she born: Bergen"}
 
 
 class Finder:

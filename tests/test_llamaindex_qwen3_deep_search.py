@@ -8,21 +8,12 @@ from typing import Any
 import pytest
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 from llama_index.core.workflow import Context
-from researcher import Researcher
+from researcher import CORPUS, HOPS, QUESTION, Researcher
 from scripted_chat import Vllm
 from workflows.errors import WorkflowCancelledByUser
 
 from llamaindex_qwen3 import Qwen3, create_deep_search
 from llamaindex_qwen3.deep_search import DeepSearchResult, StepEvent
-
-CORPUS = {
-    "owner": "The plant in Ulm belongs to Nordwind.",
-    "founder": "Nordwind was founded by Ada Berg.",
-    "born": "Ada Berg was born in Bergen.",
-    "weather": "The weather in Ulm was fine.",
-}
-QUESTION = "Who is the owner of the plant and how is the weather there?"
-HOPS = {"Nordwind": "founder of Nordwind: Berg", "Ada Berg": "where was she born: Bergen"}
 
 
 class Finder:

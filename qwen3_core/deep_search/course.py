@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypedDict
+from itertools import zip_longest
+from typing import Literal, TypedDict, TypeVar
+
+_T = TypeVar("_T")
 
 Name = Literal["plan", "search", "reflect", "rewrite", "report"]
 
@@ -27,6 +31,44 @@ class Usage(TypedDict):
     input: int
     output: int
     reasoning: int
+
+
+NO_USAGE: Usage = {"input": 0, "output": 0, "reasoning": 0}
+
+NO_PLAN = "the plan was no list of questions: the question itself was searched for"
+NO_JUDGEMENT = "the judgement of the passages could not be read: all of them were used"
+NO_CITATION = "the report cited no passage: the plain two-stage answer stands instead"
+FALSE_CITATIONS = "citations of passages that do not exist were taken out"
+"""Notes of a step that did not go as it should."""
+
+NOTHING_FOUND = "nothing was found"
+NOT_JUDGED = "the judgement failed"
+"""Why a search ended, where `Course` does not say."""
+
+
+def add_usage(one: Usage, other: Usage) -> Usage:
+    """Return the tokens of both."""
+    return {
+        "input": one["input"] + other["input"],
+        "output": one["output"] + other["output"],
+        "reasoning": one["reasoning"] + other["reasoning"],
+    }
+
+
+def merge_found(known: Sequence[_T], found: Sequence[Sequence[_T]], key: Callable[[_T], str]) -> list[_T]:
+    """Return the known passages and those that are new, each once, the best of each query first.
+
+    Args:
+        known: Passages of the rounds before; they keep their places.
+        found: What each query of this round found, best first.
+        key: What two passages have in common that are one.
+    """
+    merged = {key(passage): passage for passage in known}
+    for passages in zip_longest(*found):
+        for passage in passages:
+            if passage is not None:
+                merged.setdefault(key(passage), passage)
+    return list(merged.values())
 
 
 class Step(TypedDict):

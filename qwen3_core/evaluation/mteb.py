@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from qwen3_core.base import Embedder, Reranker
 from qwen3_core.instructions import SIMILARITY, TRANSLATION
@@ -34,6 +34,7 @@ _SEARCHES = ("Retrieval", "Reranking")
 _OF_TYPE = {"STS": SIMILARITY, "PairClassification": SIMILARITY, "BitextMining": TRANSLATION}
 
 _Batches = Iterable[Mapping[str, Any]]
+_Model = TypeVar("_Model", Embedder, Reranker)
 
 
 def task_instruction(task: Any, instructions: Mapping[str, Any] | None = None, *, document: bool = False) -> str:
@@ -61,7 +62,38 @@ def task_instruction(task: Any, instructions: Mapping[str, Any] | None = None, *
     return RETRIEVAL if any(word in kind for word in _SEARCHES) else ""
 
 
-class MtebEmbedder:
+class _MtebModel(Generic[_Model]):
+    """What `mteb` wants of any model: a name to file results under, and the tasks' instructions."""
+
+    _model: _Model
+    _kind: ClassVar[str]
+    _similarity: ClassVar[str | None] = None
+
+    def _set(self, model: _Model, name: str, revision: str | None, instructions: Mapping[str, Any] | None) -> None:
+        self._model, self._name, self._revision = model, name, revision
+        self._instructions = instructions
+
+    @classmethod
+    def of(
+        cls,
+        model: _Model,
+        *,
+        name: str | None = None,
+        revision: str | None = None,
+        instructions: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Return one of a model that there is, local or on a server; results are kept under `name`."""
+        made = cls.__new__(cls)
+        made._set(model, name or _name(model), revision, instructions)
+        return made
+
+    @property
+    def mteb_model_meta(self) -> Any:
+        """What mteb files the results under."""
+        return _meta(self._name, self._revision, similarity=self._similarity, kind=self._kind)
+
+
+class MtebEmbedder(_MtebModel[Embedder]):
     """An embedder that `mteb.evaluate` takes.
 
     Texts carry the task's instruction, except documents that are searched; see `task_instruction`.
@@ -74,6 +106,8 @@ class MtebEmbedder:
         **options: More arguments of `LocalEmbedder`.
     """
 
+    _kind, _similarity = "dense", "cosine"
+
     def __init__(
         self,
         model_name: str,
@@ -85,24 +119,6 @@ class MtebEmbedder:
     ) -> None:
         made = LocalEmbedder(model_name, revision=revision, device=device, **options)
         self._set(made, model_name, revision, instructions)
-
-    def _set(self, embedder: Embedder, name: str, revision: str | None, instructions: Mapping[str, Any] | None) -> None:
-        self._embedder, self._name, self._revision = embedder, name, revision
-        self._instructions = instructions
-
-    @classmethod
-    def of(
-        cls,
-        embedder: Embedder,
-        *,
-        name: str | None = None,
-        revision: str | None = None,
-        instructions: Mapping[str, Any] | None = None,
-    ) -> Self:
-        """Return one of an embedder that there is, local or on a server; results are kept under `name`."""
-        made = cls.__new__(cls)
-        made._set(embedder, name or _name(embedder), revision, instructions)
-        return made
 
     def encode(
         self,
@@ -121,7 +137,7 @@ class MtebEmbedder:
         document = getattr(prompt_type, "value", prompt_type) == "document"
         task = task_instruction(task_metadata, self._instructions, document=document)
         # By batch, and not as queries one by one: it is faster, and tasks have blank texts.
-        vectors = self._embedder.embed_batch([format_query(text, task) if task else text for text in texts])
+        vectors = self._model.embed_batch([format_query(text, task) if task else text for text in texts])
         return np.asarray(vectors, dtype=np.float32)
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
@@ -133,13 +149,8 @@ class MtebEmbedder:
         """Return the cosine of the first with the first, the second with the second, and so on."""
         return (_matrix(embeddings1) * _matrix(embeddings2)).sum(-1)
 
-    @property
-    def mteb_model_meta(self) -> Any:
-        """What mteb files the results under."""
-        return _meta(self._name, self._revision, similarity="cosine", kind="dense")
 
-
-class MtebReranker:
+class MtebReranker(_MtebModel[Reranker]):
     """A reranker that `mteb.evaluate` takes for reranking tasks.
 
     Args:
@@ -149,6 +160,8 @@ class MtebReranker:
         instructions: Instructions by task name; see `task_instruction`. Without one, the reranker's own.
         **options: More arguments of `LocalReranker`.
     """
+
+    _kind = "cross-encoder"
 
     def __init__(
         self,
@@ -161,24 +174,6 @@ class MtebReranker:
     ) -> None:
         made = LocalReranker(model_name, revision=revision, device=device, **options)
         self._set(made, model_name, revision, instructions)
-
-    def _set(self, reranker: Reranker, name: str, revision: str | None, instructions: Mapping[str, Any] | None) -> None:
-        self._reranker, self._name, self._revision = reranker, name, revision
-        self._instructions = instructions
-
-    @classmethod
-    def of(
-        cls,
-        reranker: Reranker,
-        *,
-        name: str | None = None,
-        revision: str | None = None,
-        instructions: Mapping[str, Any] | None = None,
-    ) -> Self:
-        """Return one of a reranker that there is, local or on a server; results are kept under `name`."""
-        made = cls.__new__(cls)
-        made._set(reranker, name or _name(reranker), revision, instructions)
-        return made
 
     def predict(
         self,
@@ -195,17 +190,12 @@ class MtebReranker:
         import numpy as np
 
         task = task_instruction(task_metadata, self._instructions)
-        task = self._reranker.instruction if task in ("", RETRIEVAL) else task
+        task = self._model.instruction if task in ("", RETRIEVAL) else task
         scores: list[float] = []
         pairs = zip(_texts(inputs1), _texts(inputs2), strict=True)
         for query, group in groupby(pairs, key=lambda pair: pair[0]):
-            scores += self._reranker.score(query, [document for _, document in group], instruction=task)
+            scores += self._model.score(query, [document for _, document in group], instruction=task)
         return np.asarray(scores, dtype=np.float32)
-
-    @property
-    def mteb_model_meta(self) -> Any:
-        """What mteb files the results under."""
-        return _meta(self._name, self._revision, similarity=None, kind="cross-encoder")
 
 
 def _texts(batches: _Batches) -> list[str]:

@@ -137,7 +137,7 @@ class Connection:
     def __init__(self, base_url: str | None, server: Server, model: str | None, options: Options) -> None:
         self.url = _url(base_url, server)
         self.server = server_word(server, self.url)
-        self.options, self.model, self._known_model = options, model, model
+        self.options, self._known_model = options, model
         key = options.api_key or (server_key(DASHSCOPE, self.url) if self.server == "dashscope" else None)
         self.http = Http(
             key=key,

@@ -77,9 +77,10 @@ bench-quality: $(VENV)/.bench
 bench-contract: .venv-peers/.dev
 	.venv-peers/bin/python benchmarks/llamaindex_contract.py
 
-# What the chat models cost beside the server, against ChatOpenAI and the bare SDK.
+# What chat models and embeddings cost beside the server, against langchain-openai and the bare SDK.
 bench-chat: $(VENV)/.bench
 	$(BIN)/python benchmarks/chat_overhead.py
+	$(BIN)/python benchmarks/remote.py
 	$(BIN)/python benchmarks/adaptive_thinking.py
 
 # What the retriever adds to a bare Milvus client, and how search grows up to 100,000 passages; half an hour.

@@ -14,16 +14,13 @@ import argparse
 import json
 import platform
 import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import openai
+from client_rounds import SERVE, measure, ratio, serve, served_by
 from langchain_openai import ChatOpenAI
 from llama_index.core.base.llms.types import ChatMessage
 from tabulate import tabulate
@@ -77,30 +74,9 @@ _WHOLE = json.dumps(
 ).encode()
 
 
-class _Server(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1  # headers and body in one packet; two would wait for the client's acknowledgement
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        stream = body.get("stream")
-        answer = _STREAM if stream else _WHOLE
-        self.send_response(200)
-        self.send_header("content-type", "text/event-stream" if stream else "application/json")
-        self.send_header("content-length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-def serve() -> None:
-    """Answer until the input ends; the first line printed is the URL."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Server)
-    server.daemon_threads = True
-    print(f"http://127.0.0.1:{server.server_port}/v1", flush=True)
-    server.serve_forever()
+def answer(body: dict[str, Any]) -> tuple[str, bytes]:
+    """Return a stream if one is asked for, else a whole answer."""
+    return ("text/event-stream", _STREAM) if body.get("stream") else ("application/json", _WHOLE)
 
 
 def clients(url: str) -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
@@ -130,30 +106,15 @@ def clients(url: str) -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
     }
 
 
-def measure(runs: dict[str, Callable[[], Any]], rounds: int, times: int) -> dict[str, list[float]]:
-    """Return the seconds of one run of each, for every round."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    names = list(runs)
-    for number in range(rounds + 1):
-        for name in names[number % len(names) :] + names[: number % len(names)]:
-            started = time.perf_counter()
-            for _ in range(times):
-                runs[name]()
-            if number:  # the first round warms up
-                seconds[name].append((time.perf_counter() - started) / times)
-    return seconds
-
-
 def rows(seconds: dict[str, list[float]], parts: int) -> list[list[str]]:
     """Return a table's rows: microseconds of one part, and the ratios to the SDK and to ChatOpenAI."""
-
-    def ratio(name: str, other: str) -> str:
-        each = sorted(mine / theirs for mine, theirs in zip(seconds[name], seconds[other], strict=True))
-        low, high = each[len(each) // 4], each[-1 - len(each) // 4]
-        return f"{statistics.median(each):.2f} ({low:.2f} to {high:.2f})"
-
     return [
-        [name, f"{statistics.median(all_) / parts * 1e6:,.0f}", ratio(name, BARE), ratio(name, "ChatOpenAI")]
+        [
+            name,
+            f"{statistics.median(all_) / parts * 1e6:,.0f}",
+            ratio(all_, seconds[BARE]),
+            ratio(all_, seconds["ChatOpenAI"]),
+        ]
         for name, all_ in seconds.items()
     ]
 
@@ -185,21 +146,15 @@ def main() -> None:
     """Run all of it and write the report."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument(SERVE, action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
-        serve()
+        serve(answer)
         return
-    command = [sys.executable, __file__, "--serve"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout
-            url = server.stdout.readline().strip()
-            all_ = clients(url)
-            streamed = measure({name: stream for name, (stream, _) in all_.items()}, options.rounds, 1)
-            called = measure({name: call for name, (_, call) in all_.items()}, options.rounds, 20)
-        finally:
-            server.terminate()
+    with served_by(__file__) as url:
+        all_ = clients(url)
+        streamed = measure({name: stream for name, (stream, _) in all_.items()}, options.rounds, 1)
+        called = measure({name: call for name, (_, call) in all_.items()}, options.rounds, 20)
     text = report(streamed, called, options.rounds)
     REPORT.write_text(text, encoding="utf-8")
     print(text)

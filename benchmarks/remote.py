@@ -17,17 +17,14 @@ import json
 import platform
 import random
 import statistics
-import subprocess
-import sys
-import time
 from array import array
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import openai
+from client_rounds import SERVE, measure, ratio, serve, served_by
 from langchain_openai import OpenAIEmbeddings
 from tabulate import tabulate
 
@@ -56,30 +53,10 @@ def _answer(rows: int, encoding: str) -> bytes:
     return json.dumps({"object": "list", "data": data, "model": MODEL, "usage": usage}).encode()
 
 
-class _Server(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1  # headers and body in one packet; two would wait for the client's acknowledgement
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        rows = 1 if isinstance(body["input"], str) else len(body["input"])
-        answer = _answer(rows, body.get("encoding_format", "float"))
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-def serve() -> None:
-    """Answer until the input ends; the first line printed is the URL."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Server)
-    server.daemon_threads = True
-    print(f"http://127.0.0.1:{server.server_port}/v1", flush=True)
-    server.serve_forever()
+def answer(body: dict[str, Any]) -> tuple[str, bytes]:
+    """Return as many vectors as are asked for, in the form that is asked for."""
+    rows = 1 if isinstance(body["input"], str) else len(body["input"])
+    return "application/json", _answer(rows, body.get("encoding_format", "float"))
 
 
 def same_requests(url: str) -> dict[str, Callable[[], Any]]:
@@ -132,31 +109,19 @@ def _openai(url: str, **more: Any) -> OpenAIEmbeddings:
     return OpenAIEmbeddings(model=MODEL, base_url=url, api_key="x", check_embedding_ctx_length=False, **more)
 
 
-def measure(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Return the seconds of one run of each, for every round."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    names = list(runs)
-    for number in range(rounds + 1):
-        for name in names[number % len(names) :] + names[: number % len(names)]:
-            started = time.perf_counter()
-            vectors = runs[name]()
-            taken = time.perf_counter() - started
-            assert {len(vector) for vector in vectors} == {SIZE}
-            if number:  # the first round warms up
-                seconds[name].append(taken)
-    return seconds
+def checked(run: Callable[[], Any]) -> Callable[[], None]:
+    """Return what runs and looks at the vectors; that costs next to nothing, and all alike."""
+
+    def run_and_look() -> None:
+        assert {len(vector) for vector in run()} == {SIZE}
+
+    return run_and_look
 
 
 def section(title: str, text: str, seconds: dict[str, list[float]], count: int) -> str:
     """Return a part of the report: texts per second, and how many times those of the others."""
-
-    def ratio(name: str, other: str) -> str:
-        each = sorted(theirs / mine for mine, theirs in zip(seconds[name], seconds[other], strict=True))
-        low, high = each[len(each) // 4], each[-1 - len(each) // 4]
-        return f"{statistics.median(each):.2f} ({low:.2f} to {high:.2f})"
-
     rows = [
-        [name, f"{count / statistics.median(all_):,.0f}", ratio(name, SDK), ratio(name, LANGCHAIN)]
+        [name, f"{count / statistics.median(all_):,.0f}", ratio(seconds[SDK], all_), ratio(seconds[LANGCHAIN], all_)]
         for name, all_ in seconds.items()
     ]
     head = ["client", "texts a second", f"times the {SDK}", f"times {LANGCHAIN}"]
@@ -167,6 +132,10 @@ def report(url: str, rounds: int) -> str:
     """Measure everything and return the report as markdown."""
     packages = ("openai", "langchain-openai", "langchain-core", "llama-index-core", "httpx")
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
+
+    def taken(clients: Callable[[str], dict[str, Callable[[], Any]]]) -> dict[str, list[float]]:
+        return measure({name: checked(run) for name, run in clients(url).items()}, rounds)
+
     parts = [
         f"""# What the client of embedding servers costs beside the server
 
@@ -179,17 +148,17 @@ longer than any client. Ratios are medians of the ratios within a round, with th
         section(
             "The same requests",
             f"{len(TEXTS):,} texts of about 330 characters, {ROWS} in each request, one after the other.",
-            measure(same_requests(url), rounds),
+            taken(same_requests),
             len(TEXTS),
         ),
         section(
             "Each client by its defaults",
             f"{len(TEXTS):,} texts: in one request for the two others, 64 in each and four at a time for this\n"
             "project's, which gains nothing with a server that needs no time.",
-            measure(by_default(url), rounds),
+            taken(by_default),
             len(TEXTS),
         ),
-        section("Queries", f"{QUERIES} queries, one after the other.", measure(queries(url), rounds), QUERIES),
+        section("Queries", f"{QUERIES} queries, one after the other.", taken(queries), QUERIES),
     ]
     return "\n".join(parts)
 
@@ -198,17 +167,13 @@ def main() -> None:
     """Run all of it and write the report."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument(SERVE, action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
-        serve()
+        serve(answer)
         return
-    with subprocess.Popen([sys.executable, __file__, "--serve"], stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout
-            text = report(server.stdout.readline().strip(), options.rounds)
-        finally:
-            server.terminate()
+    with served_by(__file__) as url:
+        text = report(url, options.rounds)
     REPORT.write_text(text, encoding="utf-8")
     print(text)
 

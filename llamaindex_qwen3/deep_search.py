@@ -17,7 +17,6 @@ from llama_index.core.workflow import Context, Event, StartEvent, StopEvent, Wor
 
 from llamaindex_qwen3.llm_base import Qwen3Base
 from llamaindex_qwen3.llm_local import Qwen3Local
-from qwen3_core.answers import ANSWER_INSTRUCTION, number_sources
 from qwen3_core.base import require_query
 from qwen3_core.deep_search import Course, DeepSearchPrompts, Limits, Step, Thinking
 from qwen3_core.deep_search.course import (
@@ -34,7 +33,6 @@ from qwen3_core.deep_search.course import (
 )
 from qwen3_core.deep_search.prompts import Messages
 from qwen3_core.deep_search.reading import clean_citations, distinct, read_queries, read_reflection
-from qwen3_core.prompts import escape_control_tokens
 
 
 class Retriever(Protocol):
@@ -109,12 +107,12 @@ class DeepSearch(Workflow):
         course: Course,
         think: Thinking,
         prompts: DeepSearchPrompts,
-        max_passages: int,
         timeout: float | None,
     ) -> None:
         super().__init__(timeout=timeout)
         self._retriever, self._llm, self._course = retriever, llm, course
-        self._think, self._prompts, self._max_passages = dict(think), prompts, max_passages
+        self._think, self._prompts = dict(think), prompts
+        self._most = course.limits.max_passages
 
     @step
     async def plan(self, ctx: Context, ev: StartEvent) -> _Search:
@@ -155,7 +153,7 @@ class DeepSearch(Workflow):
     @step
     async def reflect(self, ctx: Context, ev: _Reflect) -> _Rewrite | _Report:
         """Judge what the passages are worth and what is missing."""
-        nodes = _restored(await ctx.store.get("nodes"))[: self._max_passages]
+        nodes = _restored(await ctx.store.get("nodes"))[: self._most]
         messages = self._prompts.ask_reflect(await ctx.store.get("input"), _texts(nodes))
         reply = await self._asked("reflect", messages)
         judged = read_reflection(reply.text, len(nodes))
@@ -187,7 +185,7 @@ class DeepSearch(Workflow):
         """Write the answer from the useful passages."""
         nodes = _restored(await ctx.store.get("nodes"))
         useful = [nodes[number - 1] for number in await ctx.store.get("useful", default=[])]
-        used = (useful or nodes)[: self._max_passages]
+        used = (useful or nodes)[: self._most]
         messages = self._prompts.ask_report(await ctx.store.get("input"), _texts(used))
         reply = await self._asked("report", messages)
         answer, cited, removed = clean_citations(reply.text, len(used))
@@ -200,11 +198,9 @@ class DeepSearch(Workflow):
         """Answer as the plain two-stage engine does."""
         question = await ctx.store.get("input")
         nodes = [*await self._retriever.aretrieve(QueryBundle(question))]
-        sources = "\n\n".join(number_sources(_texts(nodes)))
-        messages = [("system", f"{ANSWER_INSTRUCTION}\n\n{sources}"), ("user", escape_control_tokens(question))]
-        reply = await self._asked("report", messages)
-        answer, cited, _ = clean_citations(reply.text, len(nodes))
-        await reply.tell(ctx)
+        reply = await self._asked("report", self._prompts.ask_plain(question, _texts(nodes)))
+        answer, cited, removed = clean_citations(reply.text, len(nodes))
+        await reply.tell(ctx, note=FALSE_CITATIONS if removed else "")
         return await _result(ctx, answer, nodes, cited)
 
     async def _asked(self, name: Name, messages: Messages) -> _Taken:
@@ -265,10 +261,9 @@ def create_deep_search(
     return DeepSearch(
         retriever,
         llm,
-        Course(Limits(max_rounds, token_budget, max_queries)),
+        Course(Limits(max_rounds, token_budget, max_queries, max_passages)),
         THINKING if think is None else think,
         prompts or DeepSearchPrompts(),
-        max_passages,
         timeout,
     )
 

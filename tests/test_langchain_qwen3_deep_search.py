@@ -13,6 +13,7 @@ from scripted_chat import Vllm
 
 from langchain_qwen3 import ChatQwen3, create_deep_search
 from qwen3_core.deep_search import DeepSearchPrompts
+from qwen3_core.deep_search.course import FALSE_CITATIONS
 
 pytest.importorskip("langgraph")
 
@@ -126,6 +127,20 @@ async def test_a_model_that_answers_badly_gets_by_and_it_is_said(bad: Any, note:
     assert all(1 <= citation["number"] <= len(output["context"]) for citation in output["citations"])
 
 
+@pytest.mark.parametrize("way", ["sync", "async"])
+async def test_the_plain_answer_is_counted_and_cleaned_as_well(way: str) -> None:
+    bad = {"report": "Nordwind owns it.", "plain": "Nordwind [17] owns it [1]."}
+    graph, _, _, server = built(brain=Researcher(HOPS, bad=bad))
+    output = await run(graph, way)
+    assert output["answer"] == "Nordwind owns it [1]."
+    assert FALSE_CITATIONS in output["notes"]
+    last = output["steps"][-1]
+    assert last["usage"]["input"] > 0
+    assert output["usage"]["output"] == sum(step["usage"]["output"] for step in output["steps"])
+    assert len(server.requests) == sum(step["name"] != "search" for step in output["steps"]), "each call is a step"
+    assert last["thinking"] is False
+
+
 async def test_nothing_found_is_answered_plainly() -> None:
     graph, _, _, _ = built()
     output = await run(graph, "sync", "What is the price of tea?")
@@ -184,7 +199,7 @@ def test_prompts_can_be_replaced_and_bad_arguments_are_refused() -> None:
     graph, _, _, server = built(prompts=DeepSearchPrompts(plan="Split it.", report="Write it."))
     graph.invoke({"input": QUESTION})
     assert any(body["messages"][0]["content"] == "Split it." for body in server.requests)
-    for wrong in ({"max_rounds": 0}, {"token_budget": 0}, {"max_queries": 0}):
+    for wrong in ({"max_rounds": 0}, {"token_budget": 0}, {"max_queries": 0}, {"max_passages": 0}):
         with pytest.raises(ValueError, match="is out of range: at least 1"):
             built(**wrong)
     with pytest.raises(ValueError, match="the query is empty"):

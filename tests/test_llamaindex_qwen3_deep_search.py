@@ -14,6 +14,7 @@ from workflows.errors import WorkflowCancelledByUser
 
 from llamaindex_qwen3 import Qwen3, create_deep_search
 from llamaindex_qwen3.deep_search import DeepSearchResult, StepEvent
+from qwen3_core.deep_search.course import FALSE_CITATIONS
 
 
 class Finder:
@@ -99,6 +100,16 @@ async def test_a_model_that_answers_badly_gets_by_and_it_is_said(bad: Any, note:
     assert result.citations
 
 
+async def test_the_plain_answer_is_counted_and_cleaned_as_well() -> None:
+    bad = {"report": "Nordwind owns it.", "plain": "Nordwind [17] owns it [1]."}
+    research, _, _, server = built(brain=Researcher(HOPS, bad=bad))
+    result = await research.run(input=QUESTION)
+    assert result.answer == "Nordwind owns it [1]."
+    assert FALSE_CITATIONS in result.notes
+    assert result.steps[-1]["usage"]["input"] > 0
+    assert len(server.requests) == sum(step["name"] != "search" for step in result.steps), "each call is a step"
+
+
 async def test_nothing_new_and_nothing_at_all() -> None:
     research, _, _, _ = built(brain=Researcher({"Ulm": "who is the owner of the other plant: Oslo"}))
     assert (await research.run(input=QUESTION)).reason == "the last search found nothing new"
@@ -126,7 +137,7 @@ async def test_a_run_that_is_cancelled_goes_on() -> None:
 
 
 async def test_bad_arguments_are_refused() -> None:
-    for wrong in ({"max_rounds": 0}, {"token_budget": 0}, {"max_queries": 0}):
+    for wrong in ({"max_rounds": 0}, {"token_budget": 0}, {"max_queries": 0}, {"max_passages": 0}):
         with pytest.raises(ValueError, match="is out of range: at least 1"):
             built(**wrong)
     with pytest.raises(ValueError, match="the query is empty"):

@@ -95,6 +95,7 @@ class Limits:
         max_rounds: Searches at most.
         token_budget: Tokens at most, prompts included, after which the report is written; None sets none.
         max_queries: Queries of one search at most.
+        max_passages: Passages that the model is shown at most.
 
     Raises:
         ValueError: A number is below 1.
@@ -103,10 +104,11 @@ class Limits:
     max_rounds: int = 3
     token_budget: int | None = None
     max_queries: int = 4
+    max_passages: int = 20
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name in ("max_rounds", "token_budget", "max_queries"):
+        for name in ("max_rounds", "token_budget", "max_queries", "max_passages"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 message = f"{name}={value} is out of range: at least 1"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from qwen3_core.answers import number_sources
+from qwen3_core.answers import ANSWER_INSTRUCTION, number_sources
 from qwen3_core.prompts import escape_control_tokens
 
 Messages = list[tuple[str, str]]
@@ -43,12 +43,14 @@ class DeepSearchPrompts:
         reflect: Asks which passages are useful and what is missing, as lines ``USEFUL:`` and ``MISSING:``.
         rewrite: Asks for new queries; ``{most}`` as above.
         report: Asks for the answer with the numbers of passages; the passages follow it.
+        plain: The same where a plain two-stage answer takes the report's place.
     """
 
     plan: str = PLAN
     reflect: str = REFLECT
     rewrite: str = REWRITE
     report: str = REPORT
+    plain: str = ANSWER_INSTRUCTION
 
     def ask_plan(self, question: str, most: int) -> Messages:
         """Return the messages of the first step."""
@@ -66,8 +68,16 @@ class DeepSearchPrompts:
 
     def ask_report(self, question: str, passages: Sequence[str]) -> Messages:
         """Return the messages that ask for the answer."""
-        sources = "\n\n".join(number_sources(passages))
-        return [("system", f"{self.report}\n\n{sources}"), ("user", escape_control_tokens(question))]
+        return _ask_from(self.report, question, passages)
+
+    def ask_plain(self, question: str, passages: Sequence[str]) -> Messages:
+        """Return the messages that ask for a plain two-stage answer."""
+        return _ask_from(self.plain, question, passages)
+
+
+def _ask_from(instruction: str, question: str, passages: Sequence[str]) -> Messages:
+    sources = "\n\n".join(number_sources(passages))
+    return [("system", f"{instruction}\n\n{sources}"), ("user", escape_control_tokens(question))]
 
 
 def _with_passages(question: str, passages: Sequence[str]) -> str:

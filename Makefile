@@ -6,7 +6,7 @@ DOCS ?= docs/faq
 Q ?= How is data stored in Milvus?
 DEMO_ARGS ?=
 
-.PHONY: demo test test-matrix test-vllm lint format notebooks bench bench-quick bench-precision bench-quality bench-contract bench-chat bench-milvus verify-weights test-load clean
+.PHONY: demo test test-matrix test-vllm lint format notebooks bench bench-quick bench-precision bench-quality bench-contract bench-chat bench-deep bench-milvus verify-weights test-load clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/qwen3-rag demo "$(DOCS)" --question "$(Q)" --uri .demo/milvus.db $(DEMO_ARGS)
@@ -69,9 +69,10 @@ bench-quick: $(VENV)/.bench
 bench-precision: $(VENV)/.bench
 	$(BIN)/python benchmarks/precision.py
 
-# FAQ: site/en/faq of the milvus-docs repository. CISI: the folder of CISI.ALL, CISI.QRY and CISI.REL.
+# FAQ: site/en/faq of the milvus-docs repository. CISI: the folder of CISI.ALL, CISI.QRY and CISI.REL. XQUAD: that of
+# xquad.en.json and xquad.zh.json.
 bench-quality: $(VENV)/.bench
-	$(BIN)/python benchmarks/quality.py --faq "$(FAQ)" --cisi "$(CISI)"
+	$(BIN)/python benchmarks/quality.py --faq "$(FAQ)" --cisi "$(CISI)" --xquad "$(XQUAD)"
 
 # The contract kit on this project's LlamaIndex classes and on their peers, which need older versions of some packages.
 bench-contract: .venv-peers/.dev
@@ -82,6 +83,11 @@ bench-chat: $(VENV)/.bench
 	$(BIN)/python benchmarks/chat_overhead.py
 	$(BIN)/python benchmarks/remote.py
 	$(BIN)/python benchmarks/adaptive_thinking.py
+
+# Where thinking pays in deep search: CHAT is a server's URL or a DashScope model, else a scripted model answers. XQUAD as
+# above; without it the questions about the FAQ alone are asked. QWEN3_API_KEY is the server's key.
+bench-deep: $(VENV)/.bench
+	$(BIN)/python benchmarks/deep_search.py $(if $(CHAT),--chat "$(CHAT)") $(if $(XQUAD),--xquad "$(XQUAD)/xquad.en.json")
 
 # What the retriever adds to a bare Milvus client, and how search grows up to 100,000 passages; half an hour.
 bench-milvus: $(VENV)/.bench

@@ -41,7 +41,7 @@ class Researcher:
     def __call__(self, messages: list[Message], _: list[dict[str, Any]], body: dict[str, Any]) -> Reply:
         """Answer a step of a deep search, or a plain question from sources."""
         system, user = text_of(messages[0]["content"]), text_of(messages[-1]["content"])
-        step = next((name for name, text in STEPS.items() if system.startswith(text.partition("{")[0])), "plain")
+        step = step_of(system)
         self.asked.append((step, (body.get("chat_template_kwargs") or {}).get("enable_thinking")))
         if step in self.bad:
             return Reply(self.bad[step], "I am not sure.")
@@ -55,7 +55,7 @@ class Researcher:
         return "\n".join(f"{number}. {part.strip()}" for number, part in enumerate(user.split(" and "), 1))
 
     def _reflect(self, _: str, user: str) -> str:
-        passages = _numbered(user)
+        passages = numbered(user)
         useful = [number for number, text in passages.items() if "weather" not in text]
         missing = [query for word, query in self.hops.items() if self._leads(word, query, passages.values())]
         return f"USEFUL: {', '.join(map(str, useful)) or 'none'}\nMISSING: {missing[0] if missing else 'nothing'}"
@@ -64,13 +64,19 @@ class Researcher:
         return "1. " + re.search(r"Missing: (.*)", user)[1]  # type: ignore[index]
 
     def _report(self, system: str, _: str) -> str:
-        return " ".join(f"{text.rstrip('.')} [{number}]." for number, text in _numbered(system).items())
+        return " ".join(f"{text.rstrip('.')} [{number}]." for number, text in numbered(system).items())
 
     def _leads(self, word: str, query: str, passages: Any) -> bool:
         known: Sequence[str] = list(passages)
         return any(word in text for text in known) and not any(query.split()[-1] in text for text in known)
 
 
-def _numbered(text: str) -> dict[int, str]:
+def step_of(system: str) -> str:
+    """Return the step of a deep search that a system message is of, "plain" for any other."""
+    return next((name for name, text in STEPS.items() if system.startswith(text.partition("{")[0])), "plain")
+
+
+def numbered(text: str) -> dict[int, str]:
+    """Return the numbered passages of a message, each on one line."""
     passages = re.findall(r"^\[(\d+)\] (.*?)(?=^\[\d+\] |\Z)", text, flags=re.MULTILINE | re.DOTALL)
     return {int(number): " ".join(found.split()) for number, found in passages}

@@ -165,15 +165,13 @@ class Steps:
         return {"queries": queries or [state["input"]], "next": "search", "note": note}
 
     def _found(self, state: DeepSearchState, found: Sequence[Sequence[Document]], started: float) -> _Update:
-        known = state.get("context", [])
-        context = merge_found(known, found, _key)
+        context, new, useful = merge_found(state.get("context", []), state.get("useful", []), found, _key)
         round_, spent = state.get("round", 0) + 1, state.get("usage", NO_USAGE)
-        following, reason = self._course.after_search(
-            round_=round_, new=len(context) - len(known), spent=spent["input"] + spent["output"]
-        )
+        following, reason = self._course.after_search(round_=round_, new=new, spent=spent["input"] + spent["output"])
         update: _Update = {
             "asked": [*state.get("asked", []), *state["queries"]],
             "context": context,
+            "useful": useful,
             "round": round_,
             "next": following if context else "plain",
             "reason": reason if context else NOTHING_FOUND,
@@ -186,7 +184,7 @@ class Steps:
     def _read_reflect(self, state: DeepSearchState, reply: str) -> _Update:
         judged = read_reflection(reply, min(len(state["context"]), self._most))
         if judged is None:
-            return {"useful": [], "missing": "", "next": "report", "reason": NOT_JUDGED, "note": NO_JUDGEMENT}
+            return {"missing": "", "next": "report", "reason": NOT_JUDGED, "note": NO_JUDGEMENT}
         spent = state["usage"]["input"] + state["usage"]["output"]
         following, reason = self._course.after_reflect(round_=state["round"], missing=judged.missing, spent=spent)
         return {"useful": [*judged.useful], "missing": judged.missing, "next": following, "reason": reason}

@@ -133,10 +133,18 @@ class DeepSearch(Workflow):
         found = await asyncio.gather(*(self._retriever.aretrieve(QueryBundle(query)) for query in ev.queries))
         # A run that was cancelled in this step takes it again: what it found the first time must count as new again.
         saved = [each for each in await ctx.store.get("nodes", default=[]) if each["round"] < ev.round]
-        known = _restored(saved)
-        nodes = merge_found(known, found, lambda node: node.node_id)
-        saved += [
-            {"node": doc_to_json(each.node), "score": each.score, "round": ev.round} for each in nodes[len(known) :]
+        useful = [number for number, each in enumerate(saved, 1) if each["useful"]]
+        nodes, new, useful = merge_found(_restored(saved), useful, found, lambda node: node.node_id)
+        before = {each["id"]: each["round"] for each in saved}
+        saved = [
+            {
+                "id": each.node_id,
+                "node": doc_to_json(each.node),
+                "score": each.score,
+                "round": before.get(each.node_id, ev.round),
+                "useful": number in useful,
+            }
+            for number, each in enumerate(nodes, 1)
         ]
         asked = distinct([*(await ctx.store.get("asked", default=[])), *ev.queries])
         for name, value in {"nodes": saved, "round": ev.round, "asked": asked}.items():
@@ -146,23 +154,25 @@ class DeepSearch(Workflow):
             await ctx.store.set("reason", NOTHING_FOUND)
             return _Plain()
         spent = await _spent(ctx)
-        following, reason = self._course.after_search(round_=ev.round, new=len(nodes) - len(known), spent=spent)
+        following, reason = self._course.after_search(round_=ev.round, new=new, spent=spent)
         await ctx.store.set("reason", reason)
         return _Reflect() if following == "reflect" else _Report()
 
     @step
     async def reflect(self, ctx: Context, ev: _Reflect) -> _Rewrite | _Report:
         """Judge what the passages are worth and what is missing."""
-        nodes = _restored(await ctx.store.get("nodes"))[: self._most]
+        saved = await ctx.store.get("nodes")
+        nodes = _restored(saved[: self._most])
         messages = self._prompts.ask_reflect(await ctx.store.get("input"), _texts(nodes))
         reply = await self._asked("reflect", messages)
         judged = read_reflection(reply.text, len(nodes))
         note = "" if judged else NO_JUDGEMENT
         await reply.tell(ctx, note=note)
-        await ctx.store.set("useful", [*judged.useful] if judged else [])
         if judged is None:
             await ctx.store.set("reason", NOT_JUDGED)
             return _Report()
+        verdicts = [{**each, "useful": number in judged.useful} for number, each in enumerate(saved, 1)]
+        await ctx.store.set("nodes", verdicts)
         round_, spent = await ctx.store.get("round"), await _spent(ctx)
         following, reason = self._course.after_reflect(round_=round_, missing=judged.missing, spent=spent)
         await ctx.store.set("reason", reason)
@@ -183,9 +193,8 @@ class DeepSearch(Workflow):
     @step
     async def report(self, ctx: Context, ev: _Report) -> DeepSearchResult | _Plain:
         """Write the answer from the useful passages."""
-        nodes = _restored(await ctx.store.get("nodes"))
-        useful = [nodes[number - 1] for number in await ctx.store.get("useful", default=[])]
-        used = (useful or nodes)[: self._most]
+        saved = await ctx.store.get("nodes")
+        used = _restored(([each for each in saved if each["useful"]] or saved)[: self._most])
         messages = self._prompts.ask_report(await ctx.store.get("input"), _texts(used))
         reply = await self._asked("report", messages)
         answer, cited, removed = clean_citations(reply.text, len(used))

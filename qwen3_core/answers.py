@@ -16,7 +16,11 @@ ANSWER_INSTRUCTION = (
 NOTHING_FOUND = "No passage was found. Ask in other words."
 """What a tool tells a model where nothing was found."""
 
-_CITATION = re.compile(r"\[(\d+(?:\s*,\s*\d+)*)\]")
+_JOINED = r"\s*[,，、;；\-–—]\s*"
+CITATION = rf"[\[【［]\s*(\d+(?:{_JOINED}\d+)*)\s*[\]】］]"
+"""A citation such as ``[1]``, ``[2, 3]``, ``[1-3]`` or ``【1、2】``; its group is what `read_citation` reads."""
+
+_LONGEST = 5  # digits; Python refuses to read thousands of them
 _CODE = re.compile(r"(`+).*?\1", re.DOTALL)  # Markdown code, where [1] is an index
 
 
@@ -56,6 +60,23 @@ def tell_answer(answer: str, metadatas: Iterable[Mapping[str, Any]]) -> str:
     return "\n".join([escape_control_tokens(answer), "", "Sources:", *sources]) if sources else NOTHING_FOUND
 
 
+def read_citation(group: str, count: int) -> tuple[list[int], bool]:
+    """Return the numbers of sources in a citation, and whether it names others besides.
+
+    Args:
+        group: What stands between the brackets: numbers and ranges.
+        count: How many sources there are.
+    """
+    valid: list[int] = []
+    false = False
+    for part in re.split(r"\s*[,，、;；]\s*", group):
+        ends = [_number(end) for end in re.split(r"\s*[-–—]\s*", part)]
+        low, high = ends[0], ends[-1]
+        valid += range(max(low, 1), min(high, count) + 1)
+        false = false or not 1 <= low <= high <= count
+    return valid, false
+
+
 def cited_numbers(answer: str, count: int) -> list[int]:
     """Return the numbers of the sources that an answer names, each once, in the order of first mention.
 
@@ -63,5 +84,9 @@ def cited_numbers(answer: str, count: int) -> list[int]:
         answer: The answer.
         count: How many sources there were; other numbers are left out, as is what stands in Markdown code.
     """
-    found = (int(number) for group in _CITATION.findall(_CODE.sub("", answer)) for number in group.split(","))
-    return [number for number in dict.fromkeys(found) if 1 <= number <= count]
+    groups = re.findall(CITATION, _CODE.sub("", answer))
+    return list(dict.fromkeys(number for group in groups for number in read_citation(group, count)[0]))
+
+
+def _number(digits: str) -> int:
+    return int(digits) if len(digits) <= _LONGEST else 10**_LONGEST

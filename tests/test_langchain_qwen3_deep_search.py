@@ -127,6 +127,13 @@ async def test_a_model_that_answers_badly_gets_by_and_it_is_said(bad: Any, note:
     assert all(1 <= citation["number"] <= len(output["context"]) for citation in output["citations"])
 
 
+async def test_what_a_later_round_finds_is_shown_before_what_was_rejected() -> None:
+    graph, _, _, server = built(max_passages=3)
+    output = await run(graph, "sync")
+    assert [document.id for document in output["context"]] == ["owner", "founder", "born"]
+    assert not any("[4]" in message["content"] for body in server.requests for message in body["messages"])
+
+
 @pytest.mark.parametrize("way", ["sync", "async"])
 async def test_the_plain_answer_is_counted_and_cleaned_as_well(way: str) -> None:
     bad = {"report": "Nordwind owns it.", "plain": "Nordwind [17] owns it [1]."}

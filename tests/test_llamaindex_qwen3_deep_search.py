@@ -100,6 +100,13 @@ async def test_a_model_that_answers_badly_gets_by_and_it_is_said(bad: Any, note:
     assert result.citations
 
 
+async def test_what_a_later_round_finds_is_shown_before_what_was_rejected() -> None:
+    research, _, _, server = built(max_passages=3)
+    result = await research.run(input=QUESTION)
+    assert [node.node_id for node in result.nodes] == ["owner", "founder", "born"]
+    assert not any("[4]" in message["content"] for body in server.requests for message in body["messages"])
+
+
 async def test_the_plain_answer_is_counted_and_cleaned_as_well() -> None:
     bad = {"report": "Nordwind owns it.", "plain": "Nordwind [17] owns it [1]."}
     research, _, _, server = built(brain=Researcher(HOPS, bad=bad))

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qwen3_core.deep_search import Course, DeepSearchPrompts, Limits
+from qwen3_core.deep_search.course import merge_found
 from qwen3_core.deep_search.reading import clean_citations, distinct, read_queries, read_reflection
 
 lines = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"))
@@ -23,6 +24,7 @@ lines = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\
         ("1. What is A?\n2. what is  a", ["What is A?"]),
         ("1. a\n2. b\n3. c\n4. d", ["a", "b", "c"]),
         ("1. 什么是向量？\n2. 如何备份？", ["什么是向量？", "如何备份？"]),
+        ("1、什么是向量？\n2．如何备份？\n（3）谁？", ["什么是向量？", "如何备份？", "谁？"]),
         ("", None),
         ("I would look.\nThen I would see.", None),
         ("1. " + "talk " * 200, None),
@@ -54,6 +56,9 @@ def test_distinct_keeps_the_first_of_each_and_none_that_was_asked(queries: list[
         ("Useful: [2], [2]\n\nMissing: nothing.", (2,), ""),
         ("**USEFUL:** none\n**MISSING:** the year", (), "the year"),
         ("USEFUL: 0, 2, 9, 1234567\nMISSING: None", (2,), ""),
+        ("USEFUL：1、3\nMISSING：无。", (1, 3), ""),
+        ("USEFUL: 无\nMISSING: 创始人是谁", (), "创始人是谁"),
+        ("USEFUL: 1-3\nMISSING: nothing", (1, 2, 3), ""),
     ],
 )
 def test_reflections_are_read(reply: str, useful: tuple[int, ...], missing: str) -> None:
@@ -82,13 +87,22 @@ def test_a_reflection_names_only_passages_that_there_are(reply: str, count: int)
         ("A[4]", "A", [], True),
         ("Take `a[4]`, and not a[4].", "Take `a[4]`, and not a.", [], True),
         ("", "", [], False),
+        ("A [1-3]. B [2–9]. C [0-1].", "A [1-3]. B [2, 3]. C [1].", [1, 2, 3], True),
+        ("甲【1】。乙【2、9】。丙［3］。", "甲【1】。乙[2]。丙［3］。", [1, 2, 3], True),
+        ("A [1，2] and [3; 1].", "A [1，2] and [3; 1].", [1, 2, 3], False),
+        ("A [3-1].", "A.", [], True),
+        (f"A [{'9' * 5000}], [1-{'9' * 5000}].", "A, [1, 2, 3].", [1, 2, 3], True),
     ],
 )
 def test_citations_of_nothing_are_taken_out(report: str, cleaned: str, cited: list[int], removed: object) -> None:
     assert clean_citations(report, 3) == (cleaned, cited, removed)
 
 
-@given(st.lists(st.sampled_from(["[1]", " [2]", "[17]", "[1, 17]", "[0]", "text", " ", "`[3]`", "[a]"])).map("".join))
+@given(
+    st.lists(
+        st.sampled_from(["[1]", " [2]", "[17]", "[1, 17]", "[0]", "[1-17]", "【17】", "text", " ", "`[3]`", "[a]"])
+    ).map("".join)
+)
 def test_no_citation_of_nothing_is_left(report: str) -> None:
     cleaned, cited, _ = clean_citations(report, 2)
     assert "17" not in cleaned
@@ -109,6 +123,26 @@ def test_a_course_always_ends(rounds: int, new: int, spent: int, missing: object
             assert reason
             return
     pytest.fail("a search more than there are rounds")
+
+
+@given(
+    st.lists(st.lists(st.sampled_from("abcdefgh"), max_size=4), min_size=1, max_size=4),
+    st.lists(st.lists(st.integers(1, 8), max_size=3), min_size=4, max_size=4),
+)
+def test_what_is_judged_useful_comes_first_then_what_is_new(rounds: list[list[str]], verdicts: list[list[int]]) -> None:
+    known: list[str] = []
+    useful: list[int] = []
+    for found, verdict in zip(rounds, verdicts, strict=False):
+        kept = [known[number - 1] for number in useful]
+        passages, new, useful_now = merge_found(known, useful, [found], str)
+        assert sorted(set(passages)) == sorted({*known, *found})
+        assert len(passages) == len(set(passages))
+        assert new == len(passages) - len(known)
+        assert passages[: len(kept)] == kept
+        assert set(passages[len(kept) : len(kept) + new]) == {*found} - {*known}
+        assert useful_now == list(range(1, len(kept) + new + 1)), "what is new is not rejected before it was judged"
+        known = passages
+        useful = list(dict.fromkeys(number for number in verdict if number <= len(known)))
 
 
 def test_prompts_break_control_tokens_and_number_passages() -> None:

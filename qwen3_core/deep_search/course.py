@@ -36,7 +36,7 @@ class Usage(TypedDict):
 NO_USAGE: Usage = {"input": 0, "output": 0, "reasoning": 0}
 
 NO_PLAN = "the plan was no list of questions: the question itself was searched for"
-NO_JUDGEMENT = "the judgement of the passages could not be read: all of them were used"
+NO_JUDGEMENT = "the judgement of the passages could not be read: none was left out by it"
 NO_CITATION = "the report cited no passage: the plain two-stage answer stands instead"
 FALSE_CITATIONS = "citations of passages that do not exist were taken out"
 """Notes of a step that did not go as it should."""
@@ -55,20 +55,31 @@ def add_usage(one: Usage, other: Usage) -> Usage:
     }
 
 
-def merge_found(known: Sequence[_T], found: Sequence[Sequence[_T]], key: Callable[[_T], str]) -> list[_T]:
-    """Return the known passages and those that are new, each once, the best of each query first.
+def merge_found(
+    known: Sequence[_T], useful: Sequence[int], found: Sequence[Sequence[_T]], key: Callable[[_T], str]
+) -> tuple[list[_T], int, list[int]]:
+    """Put what was found to what is known: first what is useful, then what is new, then what was not useful.
+
+    A model is shown the first of them, so what a later round finds does not stand behind what an earlier one rejected.
 
     Args:
-        known: Passages of the rounds before; they keep their places.
+        known: Passages of the rounds before.
+        useful: The numbers of those that were judged useful, from 1.
         found: What each query of this round found, best first.
         key: What two passages have in common that are one.
+
+    Returns:
+        The passages, each once; how many of them are new; and the numbers of those that are useful or new.
     """
-    merged = {key(passage): passage for passage in known}
+    names = {key(passage) for passage in known}
+    new: dict[str, _T] = {}
     for passages in zip_longest(*found):
         for passage in passages:
-            if passage is not None:
-                merged.setdefault(key(passage), passage)
-    return list(merged.values())
+            if passage is not None and key(passage) not in names:
+                new.setdefault(key(passage), passage)
+    kept = [known[number - 1] for number in useful]
+    rest = [passage for number, passage in enumerate(known, 1) if number not in useful]
+    return [*kept, *new.values(), *rest], len(new), list(range(1, len(kept) + len(new) + 1))
 
 
 class Step(TypedDict):

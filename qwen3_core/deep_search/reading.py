@@ -6,16 +6,17 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from qwen3_core.answers import cited_numbers
+from qwen3_core.answers import CITATION, cited_numbers, read_citation
 
-_LINE = re.compile(r"^\s*(?:[-*•]|\(?\d{1,2}[.):]\)?)\s+(.+?)\s*$")  # "1. ...", "2) ...", "- ..."
-_USEFUL = re.compile(r"^\W*USEFUL\W*:\W*(.*?)\s*$", re.IGNORECASE | re.MULTILINE)
-_MISSING = re.compile(r"^\W*MISSING\W*:\s*(.*?)\s*$", re.IGNORECASE | re.MULTILINE)
-_NOTHING = frozenset({"", "none", "nothing", "no", "n/a", "-", "nothing is missing"})
+# "1. ...", "2) ...", "(3) ...", "- ...", and as Chinese is written: "1、...", "（2）..."
+_LINE = re.compile(r"^\s*(?:(?:[-*•]|\(?\d{1,2}[.):]\)?)\s+|（?\d{1,2}[、．）]\s*)(.+?)\s*$")
+_USEFUL = re.compile(r"^\W*USEFUL\W*[:：]\W*(.*?)\s*$", re.IGNORECASE | re.MULTILINE)
+_MISSING = re.compile(r"^\W*MISSING\W*[:：]\s*(.*?)\s*$", re.IGNORECASE | re.MULTILINE)
+_NOTHING = frozenset({"", "none", "nothing", "no", "n/a", "-", "nothing is missing", "无", "没有", "無"})
 _QUERY_CHARACTERS = 400  # longer lines are talk, not queries
 
 # Markdown code, where [1] is an index, or a citation.
-_CODE_OR_CITATION = re.compile(r"(`+).*?\1|\s?\[(\d+(?:\s*,\s*\d+)*)\]", re.DOTALL)
+_CODE_OR_CITATION = re.compile(rf"(`+).*?\1|\s?{CITATION}", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,10 @@ def read_reflection(reply: str, count: int) -> Reflection | None:
     useful, missing = _USEFUL.search(reply), _MISSING.search(reply)
     if useful is None or missing is None:
         return None
-    numbers = dict.fromkeys(int(number) for number in re.findall(r"\d+", useful[1]) if len(number) < 6)
+    groups = re.findall(r"\d+(?:\s*[-–—]\s*\d+)?", useful[1])
+    numbers = dict.fromkeys(number for group in groups for number in read_citation(group, count)[0])
     text = missing[1].strip()
-    return Reflection(
-        tuple(number for number in numbers if 1 <= number <= count),
-        "" if text.rstrip(".").casefold() in _NOTHING else text,
-    )
+    return Reflection(tuple(numbers), "" if text.rstrip(".。").casefold() in _NOTHING else text)
 
 
 def clean_citations(report: str, count: int) -> tuple[str, list[int], bool]:
@@ -91,9 +90,10 @@ def clean_citations(report: str, count: int) -> tuple[str, list[int], bool]:
         nonlocal removed
         if match[2] is None:
             return match[0]
-        named = [int(number) for number in match[2].split(",")]
-        valid = [number for number in named if 1 <= number <= count]
-        removed = removed or valid != named
+        valid, false = read_citation(match[2], count)
+        removed = removed or false
+        if not false:
+            return match[0]
         lead = " " if match[0].startswith(" ") else ""
         return f"{lead}[{', '.join(map(str, valid))}]" if valid else ""
 

@@ -22,6 +22,7 @@ from qwen3_core.deep_search.course import (
     FALSE_CITATIONS,
     NO_CITATION,
     NO_JUDGEMENT,
+    NO_PASSAGE,
     NO_PLAN,
     NO_USAGE,
     NOT_JUDGED,
@@ -175,6 +176,7 @@ class Steps:
             "round": round_,
             "next": following if context else "plain",
             "reason": reason if context else NOTHING_FOUND,
+            "note": "" if context else NO_PASSAGE,
         }
         return _with_step({**state, "round": round_}, update, "search", started, NO_USAGE)
 

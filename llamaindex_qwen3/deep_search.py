@@ -23,6 +23,7 @@ from qwen3_core.deep_search.course import (
     FALSE_CITATIONS,
     NO_CITATION,
     NO_JUDGEMENT,
+    NO_PASSAGE,
     NO_PLAN,
     NO_USAGE,
     NOT_JUDGED,
@@ -149,7 +150,7 @@ class DeepSearch(Workflow):
         asked = distinct([*(await ctx.store.get("asked", default=[])), *ev.queries])
         for name, value in {"nodes": saved, "round": ev.round, "asked": asked}.items():
             await ctx.store.set(name, value)
-        await taken.tell(ctx, queries=ev.queries)
+        await taken.tell(ctx, note="" if nodes else NO_PASSAGE, queries=ev.queries)
         if not nodes:
             await ctx.store.set("reason", NOTHING_FOUND)
             return _Plain()

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from chat_checkpoint import CHAT_MODEL
 from langchain_core.documents import Document
 from langchain_core.runnables import RunnableLambda
 from researcher import CORPUS, HOPS, QUESTION, Researcher
@@ -13,7 +14,7 @@ from scripted_chat import Vllm
 
 from langchain_qwen3 import ChatQwen3, create_deep_search
 from qwen3_core.deep_search import DeepSearchPrompts
-from qwen3_core.deep_search.course import FALSE_CITATIONS
+from qwen3_core.deep_search.course import FALSE_CITATIONS, NO_PASSAGE
 
 pytest.importorskip("langgraph")
 
@@ -152,6 +153,7 @@ async def test_nothing_found_is_answered_plainly() -> None:
     graph, _, _, _ = built()
     output = await run(graph, "sync", "What is the price of tea?")
     assert (output["context"], output["citations"], output["reason"]) == ([], [], "nothing was found")
+    assert output["notes"] == [NO_PASSAGE]
 
 
 async def test_steps_and_tokens_stream_while_it_runs() -> None:
@@ -218,3 +220,13 @@ def test_control_tokens_reach_no_template(monkeypatch: pytest.MonkeyPatch) -> No
     graph, _, _, server = built()
     graph.invoke({"input": QUESTION + " <|im_end|>"})
     assert not any("<|im_" in message["content"] for body in server.requests for message in body["messages"])
+
+
+def test_a_real_server_with_a_model_that_cannot_research(llama_cpp_chat_url: str) -> None:
+    chat = ChatQwen3(model=CHAT_MODEL, base_url=llama_cpp_chat_url, server="llama.cpp")
+    output = create_deep_search(RunnableLambda(Finder()), chat, max_rounds=2).invoke({"input": QUESTION})
+    assert output["notes"], "it knows a few sentences by heart"
+    assert output["steps"][0]["usage"]["output"] > 0
+    assert output["usage"]["input"] == sum(step["usage"]["input"] for step in output["steps"])
+    assert output["reason"]
+    assert all(1 <= citation["number"] <= len(output["context"]) for citation in output["citations"])

@@ -14,7 +14,7 @@ from workflows.errors import WorkflowCancelledByUser
 
 from llamaindex_qwen3 import Qwen3, create_deep_search
 from llamaindex_qwen3.deep_search import DeepSearchResult, StepEvent
-from qwen3_core.deep_search.course import FALSE_CITATIONS
+from qwen3_core.deep_search.course import FALSE_CITATIONS, NO_PASSAGE
 
 
 class Finder:
@@ -123,6 +123,7 @@ async def test_nothing_new_and_nothing_at_all() -> None:
     research, _, _, _ = built()
     result = await research.run(input="What is the price of tea?")
     assert (result.nodes, result.citations, result.reason) == ([], [], "nothing was found")
+    assert result.notes == [NO_PASSAGE]
 
 
 async def test_a_run_that_is_cancelled_goes_on() -> None:

@@ -36,6 +36,7 @@ class Usage(TypedDict):
 NO_USAGE: Usage = {"input": 0, "output": 0, "reasoning": 0}
 
 NO_PLAN = "the plan was no list of questions: the question itself was searched for"
+NO_PASSAGE = "no query found a passage: the plain two-stage answer stands instead"
 NO_JUDGEMENT = "the judgement of the passages could not be read: none was left out by it"
 NO_CITATION = "the report cited no passage: the plain two-stage answer stands instead"
 FALSE_CITATIONS = "citations of passages that do not exist were taken out"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -13,7 +14,7 @@ from scripted_chat import Vllm
 from workflows.errors import WorkflowCancelledByUser
 
 from llamaindex_qwen3 import Qwen3, create_deep_search
-from llamaindex_qwen3.deep_search import DeepSearchResult, StepEvent
+from llamaindex_qwen3.deep_search import ContinueEvent, DeepSearchResult, PausedEvent, StepEvent
 from qwen3_core.deep_search.course import FALSE_CITATIONS, NO_PASSAGE
 
 
@@ -142,6 +143,47 @@ async def test_a_run_that_is_cancelled_goes_on() -> None:
     assert len(set(finder.asked)) == 4
     assert len(finder.asked) <= 6, "only the step that was cancelled is taken again"
     assert [name for name, _ in brain.asked].count("plan") == 1
+
+
+async def test_one_step_at_a_time() -> None:
+    research, finder, brain, _ = built(stepwise=True)
+    handler = research.run(input=QUESTION)
+    taken = []
+    async for event in handler.stream_events():
+        if isinstance(event, StepEvent):
+            taken.append(event.step["name"])
+            asked = len(brain.asked)
+        if isinstance(event, PausedEvent):
+            await asyncio.sleep(0.05)
+            assert len(brain.asked) == asked, "it waits"
+            handler.ctx.send_event(ContinueEvent())
+    result = await handler
+    assert taken == [step["name"] for step in result.steps]
+    assert len(taken) == 10
+    assert (len(finder.asked), len(brain.asked)) == (4, 7), "no step was taken twice"
+    assert result.answer.endswith("[3].")
+
+
+async def test_a_run_that_waits_is_kept_and_goes_on_elsewhere() -> None:
+    research, finder, brain, _ = built(stepwise=True)
+    handler = research.run(input=QUESTION)
+    result = None
+    for _ in range(20):
+        async for event in handler.stream_events():
+            if isinstance(event, PausedEvent):
+                break
+        else:
+            result = await handler
+            break
+        saved = json.dumps(handler.ctx.to_dict())
+        await handler.cancel_run()
+        with pytest.raises(WorkflowCancelledByUser):
+            await handler
+        handler = research.run(ctx=Context.from_dict(research, json.loads(saved)))
+        handler.ctx.send_event(ContinueEvent())
+    assert result is not None
+    assert result.citations == [1, 2, 3]
+    assert (len(finder.asked), len(brain.asked)) == (4, 7), "no step was taken twice"
 
 
 async def test_bad_arguments_are_refused() -> None:

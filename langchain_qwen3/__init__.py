@@ -4,6 +4,7 @@ from langchain_qwen3.chat_local import ChatQwen3Local
 from langchain_qwen3.chat_models import ChatQwen3
 from langchain_qwen3.deep_search import create_deep_search
 from langchain_qwen3.embeddings import Qwen3Embeddings
+from langchain_qwen3.evaluation import compare_retrieval
 from langchain_qwen3.indexing import aindex_documents, index_documents
 from langchain_qwen3.rag_chain import create_rag_chain
 from langchain_qwen3.rerank import Qwen3Rerank
@@ -24,6 +25,7 @@ __all__ = [
     "Qwen3Rerank",
     "Qwen3Retriever",
     "aindex_documents",
+    "compare_retrieval",
     "create_deep_search",
     "create_rag_chain",
     "create_vector_store",

@@ -17,27 +17,36 @@ from rich.table import Table
 from qwen3_cli import options
 from qwen3_cli.app import print_result, reported
 from qwen3_cli.model_options import ModelOptions
-from qwen3_cli.options import NO_RERANKER, Stages
+from qwen3_cli.options import NO_RERANKER
 from qwen3_core.evaluation.measures import DEPTH, check_cutoffs, require_extra
 from qwen3_core.evaluation.readers import Format, read_dataset
 from qwen3_core.evaluation.report import Report
 from qwen3_core.evaluation.systems import Clock, System
 from qwen3_core.evaluation.systems import Progress as Told
+from qwen3_core.ingest.splitting import DEFAULT_CHUNK_SIZE
 from qwen3_core.instructions import INSTRUCTIONS, find_instruction
 from qwen3_core.local import DEFAULT_EMBEDDING_MODEL, DEFAULT_RERANKER_MODEL
 
 Data = Annotated[
-    Path, typer.Option("--dataset", help="A BEIR folder, or a JSON file like SQuAD's or CoSQA's; docs/evaluation.md.")
+    Path,
+    typer.Option(
+        "--dataset", help="A folder of your files, a BEIR folder, or JSON like SQuAD's or CoSQA's; docs/evaluation.md."
+    ),
 ]
 Qrels = Annotated[Path | None, typer.Option(help="Judgements instead of the data set's own, as of TREC or BEIR.")]
 Queries = Annotated[
-    Path | None, typer.Option(help="Queries instead of the data set's own, under its ids: in another language.")
+    Path | None,
+    typer.Option(
+        help="Your files' questions, a JSON object with question and answer a line; else queries instead of the data "
+        "set's own, under its ids: in another language."
+    ),
 ]
 Kind = Annotated[Format, typer.Option("--format", help="How to read the data set, if not by what is there.")]
 Split = Annotated[str, typer.Option(help="Which qrels of a BEIR folder.")]
 Systems = Annotated[
     str, typer.Option(help="What to compare: all, or some of dense, bm25, hybrid, and each with +rerank, with commas.")
 ]
+ChunkSize = Annotated[int, typer.Option(min=1, help="Characters of a passage of your own files at most.")]
 Instruction = Annotated[
     str, typer.Option(help=f"What the queries are for, for both models: a sentence, or {', '.join(INSTRUCTIONS)}.")
 ]
@@ -54,6 +63,7 @@ def evaluate(
     queries: Queries = None,
     kind: Kind = "auto",
     split: Split = "test",
+    chunk_size: ChunkSize = DEFAULT_CHUNK_SIZE,
     systems: Systems = "all",
     instruction: Instruction = "web-search",
     k: K = "1,10,100",
@@ -80,25 +90,28 @@ def evaluate(
         )
         wanted = System.parse(systems, reranker=reranker != NO_RERANKER)
         cutoffs, task = _numbers(k), find_instruction(instruction)
-        data = read_dataset(dataset, qrels=qrels, queries=queries, kind=kind, split=split).limited(limit)
+        read = read_dataset(dataset, qrels=qrels, queries=queries, kind=kind, split=split, chunk_size=chunk_size)
+        data = read.limited(limit)
         vectors = any(system.first != "bm25" for system in wanted)
+        reranks = any(system.reranks for system in wanted)
         made = _systems()
-        comparison = made.Comparison(
-            systems=wanted,
-            embedding=first.embedding() if vectors else {},
-            stages=Stages(reranker=second, fetch_k=fetch_k, top_n=fetch_k),
-            instruction=task,
-            analyzer=analyzer,
-            cutoffs=cutoffs,
-        )
+        arguments = first.embedding() if vectors else None, second.reranker() if reranks else None
         clock = Clock()
         with _progress(console) as told:
-            results = made.compare(data, comparison, clock, told)
+            results = made.compare(
+                data,
+                *arguments,
+                instruction=task,
+                systems=wanted,
+                analyzer=analyzer,
+                cutoffs=cutoffs,
+                fetch_k=fetch_k,
+                clock=clock,
+                progress=told,
+            )
         settings = {
             "embedding": first.model or embedding if vectors else "none",
-            "reranker": f"{second.model or reranker}, of the best {fetch_k}"
-            if any(s.reranks for s in wanted)
-            else "none",
+            "reranker": f"{second.model or reranker}, of the best {fetch_k}" if reranks else "none",
             "instruction": task,
             "analyzer": analyzer or "standard",
         }

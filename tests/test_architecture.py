@@ -100,8 +100,8 @@ def test_exported_members() -> None:
     ]  # fmt: skip
     assert langchain_qwen3.__all__ == [
         "And", "ChatQwen3", "ChatQwen3Local", "Expression", "Field", "In", "Not", "Or", "Qwen3Embeddings",
-        "Qwen3Rerank", "Qwen3Retriever", "aindex_documents", "create_deep_search", "create_rag_chain",
-        "create_vector_store", "index_documents", "raw",
+        "Qwen3Rerank", "Qwen3Retriever", "aindex_documents", "compare_retrieval", "create_deep_search",
+        "create_rag_chain", "create_vector_store", "index_documents", "raw",
     ]  # fmt: skip
     assert llamaindex_qwen3.__all__ == [
         "And", "Expression", "Field", "In", "Not", "Or", "Qwen3", "Qwen3Embedding", "Qwen3Local", "Qwen3Rerank",

@@ -16,6 +16,8 @@ from qwen3_core.instructions import CODE, CROSS_LINGUAL, INSTRUCTIONS
 
 pytest.importorskip("ir_measures")
 
+ROOT = Path(__file__).parent.parent
+
 TOPICS = {
     "cats": "Cats sleep most of the day and hunt at night.",
     "milvus": "Milvus stores inserted data in object storage.",
@@ -146,26 +148,43 @@ def test_what_is_refused_before_any_work(beir: Path, tmp_path: Path, arguments: 
     assert not (tmp_path / "o").exists()
 
 
+def test_own_files(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("Turn the red key.\n\nCall the porter at night.")
+    (folder / "broken.md").write_bytes(b"\0")
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text(json.dumps({"question": "Who helps at night?", "answer": "the porter"}))
+    command = ("evaluate", "--dataset", folder, "--queries", questions, "--systems", "bm25", "--out", tmp_path / "o")
+    data = found(run(*command, "--chunk-size", 25, "--json"))
+    assert data["dataset"]["documents"] == 2
+    assert data["dataset"]["notes"] == ["1 files were left out (broken.md): is binary, or text in UTF-16: convert it "
+                                        "to UTF-8 text, or give its encoding"]  # fmt: skip
+    assert data["systems"][0]["measures"]["MRR"]["mean"] == 1
+    assert found(run(*command, "--json"))["dataset"]["documents"] == 1
+    assert str(tmp_path) not in (tmp_path / "o" / "report.md").read_text(encoding="utf-8")
+    without = run("evaluate", "--dataset", folder)
+    assert without.exit_code == 1
+    assert '{"question": "...", "answer": "words' in " ".join(without.stderr.split())
+
+
 def test_the_readmes_three_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-    lines = re.findall(r"^\$ (.*(?:mine).*)$", readme, flags=re.MULTILINE)
-    assert len(lines) == 3
-    monkeypatch.chdir(tmp_path)
-    for line in lines[:2]:
-        subprocess.run(["/bin/sh", "-c", line], check=True)
-    command = lines[2].split()
-    assert command[0] == "qwen3-rag"
-    result = run(*command[1:])
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## How well it finds")[1]
+    show, shown, evaluate = section.split("```console\n")[1].split("\n```")[0].split("\n")
+    monkeypatch.chdir(ROOT)
+    printed = subprocess.run(["/bin/sh", "-c", show.removeprefix("$ ")], check=True, capture_output=True, text=True)
+    assert printed.stdout == f"{shown}\n"
+    command = evaluate.split()
+    assert command[:2] == ["$", "qwen3-rag"]
+    out = tmp_path / "evaluation"
+    result = run(*command[2:], "--limit", 2, "--out", out)  # a reader has the time for all twenty
     assert result.exit_code == 0, result.output
-    assert "1 documents, 1 queries" in result.output
-    assert sorted(path.name for path in (tmp_path / "evaluation").iterdir()) == [
-        "chart.png",
-        "report.json",
-        "report.md",
-    ]
+    assert "44 documents, 2 queries" in result.output
+    assert sorted(path.name for path in out.iterdir()) == ["chart.png", "report.json", "report.md"]
+    assert "- hybrid+rerank instead of hybrid: " in (out / "report.md").read_text(encoding="utf-8")
 
 
 def test_the_page_names_every_instruction() -> None:
-    page = (Path(__file__).parent.parent / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `([a-z][a-z-]*)` \| (.+?) \|", page, flags=re.MULTILINE))
     assert rows == dict(INSTRUCTIONS)

@@ -106,7 +106,7 @@ def test_names_of_systems() -> None:
         System.parse("dense,sparse", reranker=True)
     with pytest.raises(ValueError, match="no system is named"):
         System.parse(" ,", reranker=True)
-    with pytest.raises(ValueError, match="name one with --reranker, or leave the system out"):
+    with pytest.raises(ValueError, match=r"name one \(--reranker\), or leave the system out"):
         System.parse("bm25+rerank", reranker=False)
     with pytest.raises(ValueError, match=r"dense\+rerank needs a reranker"):
         evaluate(DATASET, System.parse("dense+rerank", reranker=True), {"dense": {}}, clock=Clock())
@@ -154,6 +154,10 @@ def test_report(tmp_path: Path) -> None:
     assert "5 documents, 3 queries.\n\nNote: one thing was left out." in text
     assert "| dense | 0.500 [0.000, 1.000] | 1.000 | 100.0 | 0.0 |" in text
     assert "| dense+rerank - dense | 0.167 [0.000, 0.500] | 0.000 |" in text
+    assert "- dense+rerank instead of dense: cannot be told with 3 questions, it needs about " in text
+    assert [verdict.difference for verdict in REPORT.verdicts] == [
+        REPORT.differences["dense+rerank - dense"]["nDCG@10"]
+    ]
     assert "| search: dense | 0.30 | 812 |\n| rerank: dense | 1.50 |  |" in text
     data = json.loads(paths[1].read_text(encoding="utf-8"))
     assert data["dataset"]["queries"] == ["q1", "q2", "q3"]

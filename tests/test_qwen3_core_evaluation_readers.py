@@ -185,7 +185,7 @@ def test_folders_of_another_form(beir: Path) -> None:
     (beir / "qrels" / "test.tsv").unlink()
     with pytest.raises(ValueError, match="name the judgements with --qrels"):
         read_dataset(beir)
-    with pytest.raises(ValueError, match=r"no corpus\.jsonl: a folder is read as BEIR's"):
+    with pytest.raises(ValueError, match=r"is read as your own files \(a BEIR folder has corpus\.jsonl\)"):
         read_dataset(beir / "qrels")
     lines(beir / "corpus.jsonl", {"id": "d1", "text": "x"})
     with pytest.raises(ValueError, match=r'corpus\.jsonl, entry 1: it needs "_id" and "text"'):

@@ -1,16 +1,19 @@
-"""Reading data sets: BEIR folders, files like SQuAD's, code search like CoSQA's, and judgements as of TREC or BEIR."""
+"""Reading data sets: your files, BEIR folders, files like SQuAD's and CoSQA's, and judgements as of TREC or BEIR."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from qwen3_core.evaluation.dataset import Dataset, Judgements
+from qwen3_core.evaluation.files import EXAMPLE, read_files
+from qwen3_core.evaluation.rows import read_objects, read_text
+from qwen3_core.ingest.loaders import ALL_SUFFIXES
+from qwen3_core.ingest.splitting import DEFAULT_CHUNK_SIZE
 
-Format = Literal["auto", "beir", "squad", "code"]
+Format = Literal["auto", "files", "beir", "squad", "code"]
 
 CODE_MAP = "code_idx_map.txt"
 """CoSQA's file of all its code: a JSON object of code to number, beside the questions."""
@@ -27,23 +30,35 @@ def read_dataset(
     queries: Path | None = None,
     kind: Format = "auto",
     split: str = "test",
+    chunk_size: int = DEFAULT_CHUNK_SIZE,
 ) -> Dataset:
     """Read a data set.
 
     Args:
-        path: A BEIR folder (`corpus.jsonl`, `queries.jsonl`, `qrels/`), a JSON file like SQuAD's, or a JSON or JSON
-            Lines file of questions and code like CoSQA's; CoSQA's `code_idx_map.txt` beside it is all its code.
+        path: A folder of your own files, or one of them; a BEIR folder (`corpus.jsonl`, `queries.jsonl`, `qrels/`); a
+            JSON file like SQuAD's; or a JSON or JSON Lines file of questions and code like CoSQA's, whose
+            `code_idx_map.txt` beside it is all its code.
         qrels: Judgements that replace the data set's own, as of TREC (four columns) or BEIR (three, with a heading).
-        queries: Queries that replace the data set's own under the same ids: `queries.jsonl`, or a file like SQuAD's.
-            For questions in another language.
+        queries: For your own files, lines of `question`, `answer` (words of the right passage, or a list of such) and
+            maybe `file`; see `qwen3_core.evaluation.files.read_files`. Elsewhere queries that replace the data set's
+            own under the same ids, such as in another language: `queries.jsonl`, or a file like SQuAD's.
         kind: The format; "auto" goes by what is there.
         split: Which `qrels/<split>.tsv` of a BEIR folder.
+        chunk_size: Characters of a passage of your own files at most.
 
     Raises:
         OSError: A file cannot be read.
         ValueError: A file has another format, or the parts do not belong together.
     """
     known = _recognise(path) if kind == "auto" else kind
+    if known == "files":
+        if queries is None or qrels is not None:
+            msg = (
+                f"{path} is read as your own files (a BEIR folder has corpus.jsonl): write lines of {EXAMPLE} into a "
+                "file, name it with --queries, and leave out --qrels"
+            )
+            raise ValueError(msg)
+        return read_files(path, queries, chunk_size=chunk_size)
     if known == "beir":
         documents, asked, judged = _read_beir(path, split, own_qrels=qrels is None)
     else:
@@ -61,7 +76,7 @@ def read_qrels(path: Path) -> Judgements:
         ValueError: A line has another form.
     """
     judged: dict[str, dict[str, int]] = {}
-    for number, line in enumerate(_text(path).split("\n"), 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         columns = line.split("\t") if line.count("\t") in (2, 3) else line.split()
         if not line.strip() or (number == 1 and columns[0].strip() == "query-id"):
             continue
@@ -90,19 +105,15 @@ _Parts = tuple[Mapping[str, str], dict[str, str], Judgements]
 
 def _recognise(path: Path) -> Format:
     if path.is_dir():
-        if (path / "corpus.jsonl").exists():
-            return "beir"
-        msg = (
-            f"{path} has no corpus.jsonl: a folder is read as BEIR's, with corpus.jsonl, queries.jsonl and "
-            "qrels/test.tsv; for files like SQuAD's or CoSQA's name the file"
-        )
-        raise ValueError(msg)
+        return "beir" if (path / "corpus.jsonl").exists() else "files"
+    if path.suffix.lower() in ALL_SUFFIXES:
+        return "files"
     return "squad" if "data" in _first(path) else "code"
 
 
 def _first(path: Path) -> Mapping[str, Any]:
     """Return the object that a JSON file is, or the first of those it lists."""
-    return next(iter(_objects(path)), {})
+    return next(iter(read_objects(path)), {})
 
 
 def _read_beir(folder: Path, split: str, *, own_qrels: bool) -> _Parts:
@@ -121,7 +132,7 @@ def _read_beir(folder: Path, split: str, *, own_qrels: bool) -> _Parts:
 def _texts(path: Path) -> dict[str, str]:
     """Read lines of `_id`, `text` and maybe `title`, which BEIR puts before the text."""
     found: dict[str, str] = {}
-    for number, row in enumerate(_objects(path), 1):
+    for number, row in enumerate(read_objects(path), 1):
         if "_id" not in row or not isinstance(row.get("text"), str):
             msg = f'{path.name}, entry {number}: it needs "_id" and "text", as BEIR\'s files have'
             raise ValueError(msg)
@@ -163,7 +174,7 @@ def _read_code(path: Path) -> _Parts:
     queries: dict[str, str] = {}
     ids: dict[str, str] = {}
     judged: dict[str, dict[str, int]] = {}
-    for number, row in enumerate(_objects(path)):
+    for number, row in enumerate(read_objects(path)):
         question, code = _field(row, _QUESTION_FIELDS), _field(row, _CODE_FIELDS)
         place = str(row["retrieval_idx"]) if "retrieval_idx" in row else None
         if question is None or (code is None and place not in documents):
@@ -204,34 +215,3 @@ def _code_id(code: str) -> str:
 
 def _field(row: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
     return next((row[name] for name in names if isinstance(row.get(name), str)), None)
-
-
-def _objects(path: Path) -> Iterator[Mapping[str, Any]]:
-    """Read the objects of a JSON file, be it one, a list or lines."""
-    text = _text(path)
-    try:
-        read = json.loads(text)
-        rows = read if isinstance(read, list) else [read]
-    except json.JSONDecodeError:
-        rows = [_line(path, number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, Mapping):
-            msg = f"{path.name}, entry {number}: {str(row)[:80]!r} is no JSON object"
-            raise ValueError(msg)
-        yield row
-
-
-def _line(path: Path, number: int, line: str) -> Any:
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
-        msg = f"{path.name}, line {number} is no JSON ({error.msg}): {line[:80]!r}"
-        raise ValueError(msg) from error
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        msg = f"{path.name} is no UTF-8 text: {error}"
-        raise ValueError(msg) from error

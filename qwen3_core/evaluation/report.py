@@ -11,6 +11,7 @@ from typing import Any
 from qwen3_core.evaluation.dataset import Dataset
 from qwen3_core.evaluation.measures import CONFIDENCE, DEPTH, RESAMPLES, Interval, interval
 from qwen3_core.evaluation.systems import RERANKED, Result, Stage
+from qwen3_core.evaluation.verdict import Verdict, paired, verdict
 
 TABLE, DATA, CHART = "report.md", "report.json", "chart.png"
 
@@ -43,16 +44,24 @@ class Report:
     @property
     def differences(self) -> dict[str, dict[str, Interval]]:
         """How much a system is above another, paired by query: with reranking and without, hybrid, dense and BM25."""
-        values = {result.system: result.values for result in self.results}
-        found = {}
-        for system in values:
-            other = system.removesuffix(RERANKED) if system.endswith(RERANKED) else _BASELINES.get(system)
-            if other in values:
-                found[f"{system} - {other}"] = {
-                    name: interval([a - b for a, b in zip(values[system][name], values[other][name], strict=True)])
-                    for name in values[system]
-                }
-        return found
+        return {
+            f"{after.system} - {before.system}": {
+                name: paired(values, before.values[name]) for name, values in after.values.items()
+            }
+            for after, before in self._pairs()
+        }
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """Whether going from one of these systems to the other pays, by nDCG@10."""
+        return [verdict(f"{after.system} instead of {before.system}", before, after) for after, before in self._pairs()]
+
+    def _pairs(self) -> Iterator[tuple[Result, Result]]:
+        by_name = {result.system: result for result in self.results}
+        for name, after in by_name.items():
+            other = name.removesuffix(RERANKED) if name.endswith(RERANKED) else _BASELINES.get(name)
+            if other in by_name:
+                yield after, by_name[other]
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON has it."""
@@ -106,6 +115,7 @@ class Report:
         if self.differences:
             rows = [[name, *map(shown, found.values())] for name, found in self.differences.items()]
             parts += ["Differences, paired by query:", _markdown([["difference", *self.results[0].values], *rows])]
+            parts.append("\n".join(f"- {each}" for each in self.verdicts))
         memory = [
             [stage.name, f"{stage.seconds:.2f}", "" if stage.peak_mib is None else f"{stage.peak_mib:.0f}"]
             for stage in self.stages

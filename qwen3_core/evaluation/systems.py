@@ -27,7 +27,7 @@ Progress = Callable[[str, int, int], None]
 RERANKED = "+rerank"
 FIRST_STAGES = ("dense", "bm25", "hybrid")
 SYSTEMS = tuple(f"{first}{second}" for first in FIRST_STAGES for second in ("", RERANKED))
-"""What `qwen3-rag evaluate` can compare: each first stage alone, and with reranking."""
+"""What can be compared: each first stage alone, and with reranking."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class System:
             raise ValueError(msg)
         systems = [cls(name, name.removesuffix(RERANKED), name.endswith(RERANKED)) for name in dict.fromkeys(wanted)]
         if not reranker and any(system.reranks for system in systems):
-            msg = "a system with +rerank needs a reranker: name one with --reranker, or leave the system out"
+            msg = "a system with +rerank needs a reranker: name one (--reranker), or leave the system out"
             raise ValueError(msg)
         return systems
 

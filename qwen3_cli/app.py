@@ -72,7 +72,7 @@ def index(
     as_json: options.Json = False,
 ) -> None:
     """Make a collection hold the passages of files, as they are now. Files that have not changed are skipped."""
-    with reported() as console:
+    with reported(goes_on=True) as console:
         store = StoreOptions(
             uri=uri,
             token=token,
@@ -263,19 +263,24 @@ def print_result(data: Any, *shown: Any, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(data, ensure_ascii=False, indent=2, default=str))
     else:
-        output = Console()
+        output = Console(emoji=False)
         for part in shown:
             output.print(part)
 
 
 @contextmanager
-def reported() -> Iterator[Console]:
-    """Give a console on standard error, and turn what users can mend into a message and an exit code."""
-    console = Console(stderr=True)
+def reported(*, goes_on: bool = False) -> Iterator[Console]:
+    """Give a console on standard error, and turn what users can mend into a message and an exit code.
+
+    Args:
+        goes_on: Whether the command stores what it has done, and goes on from there when it is run again.
+    """
+    console = Console(stderr=True, emoji=False)
     try:
         yield console
     except KeyboardInterrupt:
-        console.print("stopped; what was stored is kept, and the same command goes on from there")
+        kept = "; what was stored is kept, and the same command goes on from there" if goes_on else ""
+        console.print(f"stopped{kept}")
         raise typer.Exit(_INTERRUPTED) from None
     except _EXPECTED as error:
         render.print_error(console, error)

@@ -53,7 +53,7 @@ def demo(
     max_tokens: options.MaxTokens = None,
 ) -> None:
     """Index documents, search them in two stages, and answer a question: all on this machine."""
-    with cli.reported() as console:
+    with cli.reported(goes_on=True) as console:
         chunks = load_chunks(paths)
         stages = Stages(reranker=ModelOptions(name=reranker), fetch_k=fetch_k, top_n=top_n)
         store_options = StoreOptions(
@@ -62,12 +62,12 @@ def demo(
         langchain = cli.framework_of("langchain")
         with langchain.open_store(store_options) as store:
             added = cli.add_chunks(store, chunks, console)
-            console.print(f"{len(chunks)} chunks in {uri}: {added} new", highlight=False)
+            console.print(f"{len(chunks)} chunks in {render.literal(uri)}: {added} new", highlight=False)
             if "mini" in {embedding, reranker}:
                 console.print(_MINI)
             candidates = langchain.candidates(store, question, stages)
-        output = Console()
-        output.print(f"\n[bold]{question}[/bold]\n")
+        output = Console(emoji=False)
+        output.print(f"\n[bold]{render.literal(question)}[/bold]\n")
         output.print(render.table(langchain.passages(candidates), top_n))
         with _chat_server(chat, console) as url:
             chat_options = ChatOptions(

@@ -110,7 +110,7 @@ class Library(Protocol):
         """Answer from the best passages."""
 
     async def research(self, wanted: Wanted) -> Answer:
-        """Search in several rounds and report."""
+        """Search in several rounds, as far as the operator lets it go, and report."""
 
     async def sources(self) -> dict[str, int]:
         """Return the documents' names in alphabetical order, with how many passages each has."""

@@ -19,11 +19,12 @@ from rich.markup import escape
 from qwen3_cli import options
 from qwen3_cli.app import framework_of, reported
 from qwen3_cli.model_options import ModelOptions
-from qwen3_cli.options import ChatOptions, Stages, StoreOptions
+from qwen3_cli.options import MAX_ROUNDS, ChatOptions, ResearchOptions, Stages, StoreOptions
 from qwen3_core.local import DEFAULT_EMBEDDING_MODEL, DEFAULT_RERANKER_MODEL
 
 DEFAULT_PORT = 8808
 
+_Opening = tuple[StoreOptions, Stages, ChatOptions, ResearchOptions]
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}")  # RFC 6750, 2.1, and long enough not to be guessed
 
 Transport = Annotated[
@@ -104,11 +105,13 @@ def mcp(
     think: options.Think = None,
     thinking_budget: options.ThinkingBudget = None,
     max_tokens: options.MaxTokens = None,
+    max_rounds: options.MaxRounds = MAX_ROUNDS,
+    token_budget: options.TokenBudget = None,
 ) -> None:
     """Serve the documents to MCP hosts, such as Qwen-Agent and Qwen Code: tools that search and answer, and resources.
 
-    Clients choose a query, a number and values to filter by; collection, tenant and models are chosen here. Without
-    --chat and without DASHSCOPE_API_KEY there is the search tool alone.
+    Clients choose a query, a number and values to filter by; collection, tenant, models and the limits
+    of a research are chosen here. Without --chat and without DASHSCOPE_API_KEY there is the search tool alone.
     """
     with reported() as console, _stoppable():
         _require_mcp()
@@ -137,6 +140,7 @@ def mcp(
                 thinking_budget=thinking_budget,
                 max_tokens=max_tokens,
             ),
+            ResearchOptions(max_rounds=max_rounds, token_budget=token_budget, think=think),
         )
         logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s: %(message)s")
         if transport == "http":
@@ -160,7 +164,7 @@ def _stoppable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _serve_stdio(opening: tuple[StoreOptions, Stages, ChatOptions], console: Console) -> None:
+def _serve_stdio(opening: _Opening, console: Console) -> None:
     from qwen3_cli.mcp_server import build_server
     from qwen3_cli.mcp_transport import own_stdout, serve_stdio
 
@@ -168,7 +172,7 @@ def _serve_stdio(opening: tuple[StoreOptions, Stages, ChatOptions], console: Con
         serve_stdio(build_server(opened), stdout)
 
 
-def _serve_http(opening: tuple[StoreOptions, Stages, ChatOptions], http: HttpOptions, console: Console) -> None:
+def _serve_http(opening: _Opening, http: HttpOptions, console: Console) -> None:
     from qwen3_cli.mcp_server import build_server
     from qwen3_cli.mcp_transport import PATH, host_names, listen, serve_http
 
@@ -182,7 +186,7 @@ def _serve_http(opening: tuple[StoreOptions, Stages, ChatOptions], http: HttpOpt
         serve_http(build_server(opened), listening, token=token, hosts=host_names(http.host, http.names))
 
 
-def _library(opening: tuple[StoreOptions, Stages, ChatOptions], console: Console) -> Any:
+def _library(opening: _Opening, console: Console) -> Any:
     framework_of("langchain")  # says what to install
     with_library = framework_of("langchain_library")
     chat = opening[2]

@@ -15,6 +15,7 @@ from qwen3_core.thinking import Server
 NO_RERANKER = "none"
 DEFAULT_CHAT = "qwen-plus"
 """DashScope's general model; it does not think unless told to."""
+MAX_ROUNDS = 3
 
 Uri = Annotated[str, typer.Option(help="A Milvus Lite path that ends with .db, or the URL of a server.")]
 Token = Annotated[
@@ -82,6 +83,10 @@ Think = Annotated[
 ThinkingBudget = Annotated[int | None, typer.Option(min=1, help="Tokens of thinking at most.")]
 MaxTokens = Annotated[
     int | None, typer.Option(min=1, help="Tokens of the answer at most; the server's own limit if not given.")
+]
+MaxRounds = Annotated[int, typer.Option(min=1, help="Searches of a research at most.")]
+TokenBudget = Annotated[
+    int | None, typer.Option(min=1, help="Tokens of a research at most, then its report is written.")
 ]
 Framework = Annotated[Literal["langchain", "llamaindex"], typer.Option(help="Whose components do the work.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
@@ -202,6 +207,22 @@ class ChatOptions:
         # What the class refuses needs no server to say so: make one before asking the server for a name.
         named = make(self.model or "unknown", url=self.chat, key=self.key)
         return named if self.model else make(_first_model(self.chat, self.key), url=self.chat, key=self.key)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResearchOptions:
+    """How far a deep search goes, and whether it thinks in all steps or in none; None is where it pays."""
+
+    max_rounds: int = MAX_ROUNDS
+    token_budget: int | None = None
+    think: bool | None = None
+
+    @property
+    def searching(self) -> dict[str, Any]:
+        """The arguments that both frameworks' deep searches have for this."""
+        steps = ("plan", "reflect", "rewrite", "report")
+        think = None if self.think is None else dict.fromkeys(steps, self.think)
+        return {"max_rounds": self.max_rounds, "token_budget": self.token_budget, "think": think}
 
 
 def _first_model(url: str, key: str | None) -> str:

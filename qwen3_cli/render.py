@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -15,6 +16,18 @@ from qwen3_core.answers import place_of
 from qwen3_core.ingest.summary import IndexSummary
 
 _SUMMARY = 90
+# What a terminal obeys (ECMA-48, C0 and C1, but for tab and line feed), and what UTF-8 cannot say.
+_NOT_SHOWN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def plain(text: str) -> str:
+    """Return a text as a terminal or a report may have it: what does more than be read is shown as a mark."""
+    return _NOT_SHOWN.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
+
+
+def literal(text: str) -> str:
+    """Return a text so that rich prints it letter for letter."""
+    return escape(plain(text))
 
 
 def comparison(candidates: Sequence[Passage], reranked: Sequence[Passage], top_n: int) -> Table:
@@ -53,12 +66,12 @@ def ranking(passages: Sequence[Passage]) -> Table:
 def answer(output: Answer) -> Iterable[Any]:
     """Show the reasoning if there is any, the answer, and its numbered sources."""
     if output.reasoning:
-        yield Panel(escape(output.reasoning.strip()), title="reasoning", style="dim")
-    yield Panel(escape(output.answer.strip() or "(the model gave no answer)"), title="answer")
+        yield Panel(literal(output.reasoning.strip()), title="reasoning", style="dim")
+    yield Panel(literal(output.answer.strip() or "(the model gave no answer)"), title="answer")
     cited = {citation["number"] for citation in output.citations}
     for number, passage in enumerate(output.context, 1):
         mark = "*" if number in cited else " "
-        yield f"{mark}\\[{number}] {escape(place(passage))}"
+        yield f"{mark}\\[{number}] {literal(place(passage))}"
     yield "[dim]* named in the answer[/dim]" if cited else "[dim]the answer names no source[/dim]"
 
 
@@ -71,7 +84,7 @@ def summary(passage: Passage) -> str:
     """Return a passage's heading, or else its beginning, with its file below."""
     text = _heading(passage) or " ".join(passage.text.split())
     shown = text if len(text) <= _SUMMARY else text[: _SUMMARY - 1] + "…"
-    return f"{escape(shown)}\n[dim]{escape(str(passage.metadata.get('source', '?')))}[/dim]"
+    return f"{literal(shown)}\n[dim]{literal(str(passage.metadata.get('source', '?')))}[/dim]"
 
 
 def index_summary(summary: IndexSummary, collection: str, uri: str) -> Iterable[Any]:
@@ -81,14 +94,14 @@ def index_summary(summary: IndexSummary, collection: str, uri: str) -> Iterable[
         table.add_row(name, str(getattr(summary, name)))
     table.add_row("failed", str(len(summary.failed)), style="red" if summary.failed else None)
     yield table
-    yield escape(
+    yield literal(
         f"{summary.chunks} chunks in {collection!r} of {uri}: {summary.chunks_added} new, "
         f"{summary.chunks_removed} dropped, in {summary.seconds:.1f} s"
     )
     for each in summary.failed:
-        yield f"[red]{escape(each.source)}[/red]: {escape(each.reason)}"
+        yield f"[red]{literal(each.source)}[/red]: {literal(each.reason)}"
     if summary.note:
-        yield f"[yellow]{escape(summary.note)}[/yellow]"
+        yield f"[yellow]{literal(summary.note)}[/yellow]"
 
 
 def _heading(passage: Passage) -> str:
@@ -97,7 +110,22 @@ def _heading(passage: Passage) -> str:
 
 def print_error(console: Console, error: BaseException) -> None:
     """Print what went wrong and what to do, without a traceback."""
-    console.print(f"[bold red]error:[/bold red] {escape(str(error))}", highlight=False)
+    console.print(f"[bold red]error:[/bold red] {literal(_message(error))}", highlight=False)
+
+
+def _message(error: BaseException) -> str:
+    """Return what an error says; of pydantic's neither the frame nor the values, which may be keys."""
+    from pydantic import ValidationError  # the frameworks' classes raise it, and not all commands load them
+
+    if not isinstance(error, ValidationError):
+        return str(error)
+    return "; ".join(map(_refusal, error.errors(include_url=False, include_input=False)))
+
+
+def _refusal(details: Mapping[str, Any]) -> str:
+    if cause := details.get("ctx", {}).get("error"):  # a validator's own
+        return str(cause)
+    return ": ".join(part for part in (".".join(map(str, details["loc"])), details["msg"]) if part)
 
 
 def _cells(passages: Sequence[Passage], row: int) -> tuple[str, str, str]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
+from rich.console import Console
 
 from qwen3_cli import options
 from qwen3_cli.app import framework_of, print_result, reported
 from qwen3_cli.model_options import ModelOptions
-from qwen3_cli.options import ChatOptions, Stages, StoreOptions
+from qwen3_cli.options import MAX_ROUNDS, ChatOptions, ResearchOptions, Stages, StoreOptions
+from qwen3_cli.render import literal, plain
 from qwen3_core.base import require_query
 from qwen3_core.local import DEFAULT_EMBEDDING_MODEL, DEFAULT_RERANKER_MODEL
 
@@ -48,14 +50,16 @@ def research(
     think: Annotated[
         bool | None, typer.Option("--think/--no-think", help="In all steps or in none; else where it pays.")
     ] = None,
-    max_rounds: Annotated[int, typer.Option(min=1, help="Searches at most.")] = 3,
-    token_budget: Annotated[int | None, typer.Option(min=1, help="Tokens at most, then the report is written.")] = None,
+    max_rounds: options.MaxRounds = MAX_ROUNDS,
+    token_budget: options.TokenBudget = None,
     output: Annotated[Path | None, typer.Option(help="Where the report goes, as markdown; else it is printed.")] = None,
     as_json: options.Json = False,
 ) -> None:
     """Research a question in several rounds: split it, search, judge, search again, and report with sources."""
     with reported() as console:
         require_query(question)
+        if output is not None:
+            _require_place(output)
         store = StoreOptions(
             uri=uri,
             token=token,
@@ -74,26 +78,46 @@ def research(
             question,
             Stages(reranker=second, fetch_k=fetch_k, top_n=top_n),
             ChatOptions(chat=chat, model=chat_model, key=chat_key, server=server),
-            {"max_rounds": max_rounds, "token_budget": token_budget, **_thinking(think=think)},
+            ResearchOptions(max_rounds=max_rounds, token_budget=token_budget, think=think),
             lambda step: console.print(_line(step)),
         )
-        report = "\n".join(_markdown(found))
+        report = plain("\n".join(_markdown(found)))
+        if as_json:
+            print_result(found, as_json=True)
+        elif output is None:
+            typer.echo(report)  # not by rich, which breaks lines
         if output is not None:
-            output.write_text(report + "\n", encoding="utf-8")
-            console.print(f"the report is in {output}")
-        print_result(found, *([] if output else [escape(report)]), as_json=as_json)
+            _write(output, report, console, shown=as_json)
 
 
-def _thinking(*, think: bool | None) -> dict[str, Any]:
-    steps = ("plan", "reflect", "rewrite", "report")
-    return {} if think is None else {"think": dict.fromkeys(steps, think)}
+def _require_place(output: Path) -> None:
+    """Refuse a path where no report can be written, before a model is paid for one."""
+    if output.is_dir():
+        msg = f"--output {output} is a folder: name a file in it"
+        raise ValueError(msg)
+    if not output.parent.is_dir():
+        msg = f"--output {output}: there is no folder {output.parent}: make it first"
+        raise ValueError(msg)
+    if not os.access(output if output.exists() else output.parent, os.W_OK):
+        msg = f"--output {output} cannot be written: name another file"
+        raise ValueError(msg)
+
+
+def _write(output: Path, report: str, console: Console, *, shown: bool) -> None:
+    try:
+        output.write_text(report + "\n", encoding="utf-8")
+    except OSError:
+        if not shown:
+            typer.echo(report)
+        raise
+    console.print(f"the report is in {literal(str(output))}", soft_wrap=True)
 
 
 def _line(step: Mapping[str, Any]) -> str:
     """Return a step in one line."""
     usage, parts = step["usage"], [f"[bold]{step['name']}[/bold]"]
     if step["queries"]:
-        parts.append("; ".join(escape(query[:_LONGEST]) for query in step["queries"]))
+        parts.append("; ".join(literal(_one_line(query)[:_LONGEST]) for query in step["queries"]))
     if step["name"] == "search":
         parts.append(f"{step['passages']} passages so far")
     if usage["output"]:
@@ -101,19 +125,19 @@ def _line(step: Mapping[str, Any]) -> str:
         parts.append(f"{usage['input']:,} tokens read, {usage['output']:,} written{thought}")
     parts.append(f"{step['seconds']:.1f} s")
     if step["note"]:
-        parts.append(f"[yellow]{escape(step['note'])}[/yellow]")
+        parts.append(f"[yellow]{literal(step['note'])}[/yellow]")
     return " - ".join(parts)
 
 
 def _markdown(found: Mapping[str, Any]) -> Iterator[str]:
-    yield f"# {found['input']}\n"
+    yield f"# {_one_line(found['input'])}\n"
     yield f"{found['answer']}\n"
-    if found["citations"]:
-        yield "## Sources\n"
+    yield "## Sources\n" if found["citations"] else "The answer names no source."
     for citation in found["citations"]:
         passage = found["context"][citation["number"] - 1]
         place = passage["metadata"].get("heading")
-        yield f"{citation['number']}. {citation['source'] or citation['id']}" + (f": {place}" if place else "")
+        named = f"{citation['number']}. {citation['source'] or citation['id']}" + (f": {place}" if place else "")
+        yield _one_line(named)
     usage, steps = found["usage"], found["steps"]
     yield "\n## How it was found\n"
     yield (
@@ -123,6 +147,10 @@ def _markdown(found: Mapping[str, Any]) -> Iterator[str]:
     )
     for note in found["notes"]:
         yield f"- {note}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _count(steps: Sequence[Mapping[str, Any]], name: str) -> int:

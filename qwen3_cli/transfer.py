@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from qwen3_cli import options
 from qwen3_cli.app import print_result, reported
 from qwen3_cli.options import StoreOptions
+from qwen3_cli.render import literal
 from qwen3_core.milvus import Connection, MilvusAddress
 from qwen3_core.milvus.transfer import export_collection, import_collection, read_export
 
@@ -31,12 +32,12 @@ def export(
     as_json: options.Json = False,
 ) -> None:
     """Write a collection to Parquet files. An export that was interrupted goes on from where it stopped."""
-    with reported() as console:
+    with reported(goes_on=True) as console:
         StoreOptions(uri=uri, collection=collection).require_path()
         with _connected(uri, token, db_name) as connection, _progress(console, "exporting") as progress:
             done = export_collection(connection, collection, folder, overwrite=overwrite, progress=progress)
         shown = f"{done.rows:,} rows of {collection!r} in {folder}: {done.shards} files, {done.seconds:.1f} s"
-        print_result({**asdict(done), "uri": uri, "folder": str(folder)}, shown, as_json=as_json)
+        print_result({**asdict(done), "uri": uri, "folder": str(folder)}, literal(shown), as_json=as_json)
 
 
 def import_(
@@ -60,7 +61,7 @@ def import_(
     as_json: options.Json = False,
 ) -> None:
     """Write exported rows into a collection, without embedding again. What is there already is not done again."""
-    with reported() as console:
+    with reported(goes_on=True) as console:
         read_export(folder).check()  # before a Lite file is made for nothing
         with _connected(uri, token, db_name) as connection, _progress(console, "importing") as progress:
             done = import_collection(
@@ -73,7 +74,7 @@ def import_(
                 progress=progress,
             )
         shown = f"{done.rows:,} rows in {done.collection!r} of {uri}: {done.written:,} new, {done.seconds:.1f} s"
-        print_result({**asdict(done), "uri": uri, "folder": str(folder)}, shown, as_json=as_json)
+        print_result({**asdict(done), "uri": uri, "folder": str(folder)}, literal(shown), as_json=as_json)
 
 
 @contextmanager

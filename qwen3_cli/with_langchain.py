@@ -23,7 +23,7 @@ from langchain_qwen3 import (
 )
 from langchain_qwen3.rag_chain import RagOutput
 from langchain_qwen3.vector_store import Qwen3VectorStore
-from qwen3_cli.options import ChatOptions, Stages, StoreOptions
+from qwen3_cli.options import ChatOptions, ResearchOptions, Stages, StoreOptions
 from qwen3_cli.passages import Answer, Passage
 from qwen3_core.ingest.indexing import IndexOptions
 from qwen3_core.ingest.summary import IndexSummary
@@ -95,14 +95,14 @@ def research(
     question: str,
     stages: Stages,
     chat: ChatOptions,
-    limits: Mapping[str, Any],
+    options: ResearchOptions,
     tell: Callable[[Mapping[str, Any]], None],
 ) -> dict[str, Any]:
     """Research a question; each step is told as it ends."""
     model = make_chat(chat)
     output: dict[str, Any] = {}
     with open_indexed(store) as opened:
-        graph: Any = create_deep_search(make_retriever(opened, stages), model, **limits)
+        graph: Any = create_deep_search(make_retriever(opened, stages), model, **options.searching)
         for kind, chunk in graph.stream({"input": question}, stream_mode=["updates", "values"]):
             if kind == "values":
                 output = chunk

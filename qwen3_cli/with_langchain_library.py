@@ -15,7 +15,7 @@ from langchain_core.runnables import Runnable
 from langchain_qwen3 import ChatQwen3, Qwen3Retriever, create_deep_search, create_rag_chain
 from langchain_qwen3.vector_store import Qwen3VectorStore
 from qwen3_cli.library import MAX_PASSAGES, Document, Wanted
-from qwen3_cli.options import ChatOptions, Stages, StoreOptions
+from qwen3_cli.options import ChatOptions, ResearchOptions, Stages, StoreOptions
 from qwen3_cli.passages import Answer, Passage
 from qwen3_cli.with_langchain import make_chat, make_retriever, open_indexed, passages, to_answer
 
@@ -28,7 +28,9 @@ def has_chat(chat: ChatOptions) -> bool:
 
 
 @contextmanager
-def open_library(store: StoreOptions, stages: Stages, chat: ChatOptions) -> Iterator[LangChainLibrary]:
+def open_library(
+    store: StoreOptions, stages: Stages, chat: ChatOptions, research: ResearchOptions
+) -> Iterator[LangChainLibrary]:
     """Open a collection that was indexed, with its models, and close it at the end.
 
     Without `--chat`, and without a key for DashScope, there is no chat model.
@@ -41,7 +43,7 @@ def open_library(store: StoreOptions, stages: Stages, chat: ChatOptions) -> Iter
     model = make_chat(chat) if has_chat(chat) else None
     with open_indexed(store) as opened:
         opened.search_by_metadata(limit=1)  # says now that a tenant has to be named
-        yield LangChainLibrary(opened, make_retriever(opened, stages), model)
+        yield LangChainLibrary(opened, make_retriever(opened, stages), model, research)
 
 
 class LangChainLibrary:
@@ -50,9 +52,11 @@ class LangChainLibrary:
     Searches, scores and answers of several callers run side by side; the local models take turns.
     """
 
-    def __init__(self, store: Qwen3VectorStore, retriever: Qwen3Retriever, chat: ChatQwen3 | None) -> None:
+    def __init__(
+        self, store: Qwen3VectorStore, retriever: Qwen3Retriever, chat: ChatQwen3 | None, research: ResearchOptions
+    ) -> None:
         self.answers = chat is not None
-        self._store, self._retriever, self._chat = store, retriever, chat
+        self._store, self._retriever, self._chat, self._research = store, retriever, chat, research
         self._sources: tuple[float, dict[str, int]] | None = None
 
     async def search(self, wanted: Wanted) -> list[Passage]:
@@ -65,8 +69,8 @@ class LangChainLibrary:
         return to_answer(await chain.ainvoke({"input": wanted.query}))
 
     async def research(self, wanted: Wanted) -> Answer:
-        """Search in several rounds and report; `Wanted.k` is the number of passages of each query."""
-        graph = create_deep_search(self._bound(wanted), self._require_chat())
+        """Search in several rounds, as far as the operator lets it go, and report; `Wanted.k` is for each query."""
+        graph = create_deep_search(self._bound(wanted), self._require_chat(), **self._research.searching)
         output: Any = await graph.ainvoke({"input": wanted.query})
         return to_answer(output | {"reasoning": ""})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,10 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
+from scripted_chat import Reply
+from scripted_chat import Vllm as VllmChat
+from scripted_retrieval import LlamaCpp
 from typer.testing import CliRunner, Result
 
-from langchain_qwen3 import Qwen3Embeddings, create_vector_store
-from qwen3_cli import app
+from langchain_qwen3 import Qwen3Embeddings, Qwen3Rerank, create_vector_store
+from qwen3_cli import app, render
 from qwen3_cli.demo_server import smollm2_server
 from qwen3_cli.options import ChatOptions, StoreOptions
 from qwen3_cli.with_langchain import make_chat
@@ -195,6 +200,52 @@ def test_errors_say_what_to_do(
     assert list(tmp_path.iterdir()) == [], "nothing was made"
 
 
+def test_what_a_component_refuses_is_told_in_its_own_words(tmp_path: Path) -> None:
+    pytest.importorskip("ir_measures")
+    squad = {"data": [{"title": "t", "paragraphs": [{"context": "c", "qas": [{"question": "q", "id": "1"}]}]}]}
+    (tmp_path / "squad.json").write_text(json.dumps(squad))
+    with LlamaCpp().serve() as url:
+        where = ("--reranker", url, "--reranker-server", "llama.cpp", "--reranker-key", "sk-4711")
+        told = run(
+            "evaluate", "--dataset", tmp_path / "squad.json", "--instruction", "code", *MINI, *where, "--out", tmp_path
+        )
+    assert told.exit_code == 1
+    assert told.stderr.strip() == (
+        "error: server='llama.cpp' takes no instruction with a request: its instruction is part of the model's file"
+    )
+
+
+def test_a_refusal_repeats_no_value(capsys: pytest.CaptureFixture[str]) -> None:
+    for refused in ({"top_n": "sk-4711"}, {"secret": "sk-4711", "top_n": 0}):
+        with pytest.raises(ValueError, match="validation error") as raised:
+            Qwen3Rerank(model="mini", **refused)
+        render.print_error(Console(width=200), raised.value)
+    assert capsys.readouterr().out == (
+        "error: top_n: Input should be a valid integer, unable to parse string as an integer\n"
+        "error: top_n: Input should be greater than or equal to 1; secret: Extra inputs are not permitted\n"
+    )
+
+
+def test_what_comes_from_outside_is_shown_and_not_obeyed(tmp_path: Path, chat_url: str) -> None:
+    bad, strange = tmp_path / "bad.md", "[red]:key:"
+    bad.write_text("\x1b[2Jgone \x9b5n \x1b]0;title\x07 [/nope] [red]x :key:")
+    question, there, other = "gone \x1b[2J [/nope] :key:", tmp_path / "milvus.db", tmp_path / f"{strange}.db"
+    models = (*MINI_BOTH, "--chat", chat_url, "--max-tokens", "8")
+    assert run("index", bad, "--uri", there, *MINI).exit_code == 0
+    for shown, command in (
+        ("�[2Jgone �5n �]0;title� [/nope] [red]x :key:", ("search", question, "--uri", there, *MINI_BOTH)),
+        ("[1] ", ("ask", question, "--uri", there, *models)),
+        ("�[2J[/nope]�.db does not exist", ("search", question, "--uri", "\x1b[2J[/nope]\udcff.db")),
+        ("gone �[2J [/nope] :key:", ("demo", bad, "-q", question, "--uri", other, *models)),
+        (strange, ("export", tmp_path / strange, "--uri", there)),
+        (f"{strange}.db: 1 new", ("import", tmp_path / strange, "--uri", other)),
+    ):
+        result = run(*command)
+        assert result.exit_code == (1 if "does not exist" in shown else 0), result.output
+        assert shown in " ".join(result.output.split())
+        assert not re.search(r"[\x07\x1b\x7f-\x9f\ud800-\udfff]", result.output)
+
+
 @pytest.mark.parametrize("framework", ["langchain", pytest.param("llamaindex", marks=needs_llama_index)])
 def test_tenants_see_their_own_documents_only(docs: Path, tmp_path: Path, framework: str) -> None:
     place = ("--uri", tmp_path / "milvus.db", "--framework", framework)
@@ -294,6 +345,20 @@ def test_ctrl_c_keeps_what_is_stored_and_the_next_run_goes_on(tmp_path: Path) ->
     assert 0 < kept < SECTIONS
     result = run("index", docs, "--uri", uri, *MINI, "--json")
     assert json.loads(result.stdout)["chunks_added"] == SECTIONS - kept
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+def test_ctrl_c_promises_nothing_where_nothing_is_stored() -> None:
+    def interrupt(*_: Any) -> Reply:
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=60)
+        return Reply("too late")
+
+    with VllmChat(models=("Qwen/Qwen3-8B",), brain=interrupt).serve() as url:
+        command = [sys.executable, "-m", "qwen3_cli", "doctor", "--chat", url, "--server", "vllm"]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        _, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (130, "stopped\n")
 
 
 def wait_for_rows(database: Path) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from researcher import Researcher
-from scripted_chat import Vllm
+from scripted_chat import Reply, Vllm
+from scripted_chat.model import Brain
 from typer.testing import CliRunner, Result
 
 from qwen3_cli import app
@@ -34,6 +38,12 @@ def indexed(tmp_path: Path) -> list[str]:
 
 def run(*arguments: str) -> Result:
     return CliRunner().invoke(app, list(arguments))
+
+
+def asked(brain: Brain, *arguments: str) -> Result:
+    """What comes of a research by a model."""
+    with Vllm(models=("Qwen/Qwen3-8B",), brain=brain).serve() as url:
+        return run("research", *arguments, "--chat", url, "--server", "vllm")
 
 
 def test_it_prints_steps_and_writes_a_report_with_sources(indexed: list[str], tmp_path: Path) -> None:
@@ -71,3 +81,75 @@ def test_a_model_that_answers_badly_is_said_to(indexed: list[str]) -> None:
     assert done.exit_code == 0, done.output
     assert "- the report cited no passage: the plain two-stage answer stands instead" in done.stdout
     assert "[9]" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("output", "told"),
+    [
+        ("no/such/report.md", "there is no folder {folder}/no/such: make it first"),
+        ("cats.md/report.md", "there is no folder {folder}/cats.md: make it first"),
+        (".", "is a folder: name a file in it"),
+    ],
+)
+def test_a_report_that_has_no_place_is_not_paid_for(indexed: list[str], tmp_path: Path, output: str, told: str) -> None:
+    brain = Researcher()
+    done = asked(brain, QUESTION, *indexed, "--output", str(tmp_path / output))
+    assert (done.exit_code, brain.asked) == (1, [])
+    assert re.sub(r"\s", "", told.format(folder=tmp_path)) in re.sub(r"\s", "", done.stderr)
+
+
+def test_a_report_that_cannot_be_written_is_shown_instead(indexed: list[str], tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    researcher = Researcher()
+
+    def brain(*asked: Any) -> Reply:
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        return researcher(*asked)
+
+    done = asked(brain, QUESTION, *indexed, "--output", str(tmp_path / "out" / "report.md"))
+    assert done.exit_code == 1
+    assert "No such file or directory" in done.stderr
+    assert "The plant in Ulm belongs to Nordwind [" in done.stdout
+
+
+def test_what_a_model_writes_is_shown_and_not_obeyed(indexed: list[str], tmp_path: Path) -> None:
+    hostile = "\x1b[2J\x1b]52;c;cm0=\x07\x9b5n [/nope] [red]x[/red] :key: " + "long " * 40 + "line [1]"
+    brain, report = Researcher(bad={"plan": f"1. {hostile[:52]}", "report": hostile}), tmp_path / "[red]report.md"
+    shown = asked(brain, QUESTION, *indexed)
+    written = asked(brain, QUESTION, *indexed, "--output", str(report))
+    for done in (shown, written):
+        assert done.exit_code == 0, done.output
+        assert not re.search(r"[\x07\x1b\x7f-\x9f]", done.output)
+        assert "plan - �[2J�]52;c;cm0=��5n [/nope] [red]x[/red] :key:" in done.stderr
+    assert "[red]report.md" in written.stderr
+    answer = "�[2J�]52;c;cm0=��5n [/nope] [red]x[/red] :key: " + "long " * 40 + "line [1]"
+    assert answer in shown.stdout.splitlines(), "a line of markdown stays a line"
+    assert answer in report.read_text(encoding="utf-8").splitlines()
+    assert json.loads(asked(brain, QUESTION, *indexed, "--json").stdout)["answer"] == hostile
+
+
+def test_a_question_of_several_lines_is_one_heading(indexed: list[str]) -> None:
+    done = asked(Researcher(bad={"plan": ""}), "Who owns the plant?\n## Sources\n1. forged.md\n", *indexed)
+    assert done.stdout.startswith("# Who owns the plant? ## Sources 1. forged.md\n\n")
+    assert "search - Who owns the plant? ## Sources 1. forged.md - " in " ".join(done.stderr.split())
+
+
+def test_what_names_no_source_is_said_to(indexed: list[str], tmp_path: Path) -> None:
+    unsure = Researcher(bad={"report": "I think so.", "plain": "I do not know."})
+    done = asked(unsure, QUESTION, *indexed)
+    assert (done.exit_code, "I do not know." in done.stdout) == (0, True)
+    assert "The answer names no source." in done.stdout
+    assert "## Sources" not in done.stdout
+
+
+def test_nothing_is_found_where_nothing_is(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.md").write_text("A text.")
+    store = ["--uri", str(tmp_path / "milvus.db"), "--embedding", "mini"]
+    run("index", str(tmp_path / "docs"), *store)
+    (tmp_path / "docs" / "a.md").unlink()
+    assert run("index", str(tmp_path / "docs"), "--prune", *store).exit_code == 0
+    done = asked(Researcher(bad={"plain": "I do not know."}), QUESTION, *store, "--reranker", "mini")
+    assert done.exit_code == 0, done.output
+    assert "It ended since nothing was found." in done.stdout
+    assert "The answer names no source." in done.stdout

@@ -49,7 +49,8 @@ def create_deep_search(
         retriever: Anything that turns a query into documents, such as `Qwen3Retriever`.
         chat: The chat model.
         max_rounds: Searches at most.
-        token_budget: Tokens at most, prompts included, after which the report is written; it is checked between steps.
+        token_budget: Tokens at most, prompts included, after which the report is written; it is checked between steps,
+            and holds only for a model that counts its tokens.
         max_queries: Queries of one search at most.
         max_passages: Passages that the model is shown at most, the first found first.
         think: Whether a model that can choose thinks in "plan", "reflect", "rewrite" and "report"; default on for the
@@ -88,4 +89,6 @@ def create_deep_search(
         graph.add_node(name, node)
         graph.add_conditional_edges(name, lambda state: state["next"] or END, ends[name])
     graph.add_edge(START, "plan")
-    return graph.compile(checkpointer=checkpointer, name="qwen3_deep_search")
+    compiled = graph.compile(checkpointer=checkpointer, name="qwen3_deep_search")
+    # Plan, report, plain and three steps a round; the limit of some versions of LangGraph is 25.
+    return compiled.with_config(recursion_limit=3 * max_rounds + 4)

@@ -55,7 +55,8 @@ def create_deep_search(
         retriever: A LlamaIndex retriever, or an engine of `create_query_engine`, which reranks as well.
         llm: The model.
         max_rounds: Searches at most.
-        token_budget: Tokens at most, prompts included, after which the report is written; it is checked between steps.
+        token_budget: Tokens at most, prompts included, after which the report is written; it is checked between steps,
+            and holds only for a model that counts its tokens.
         max_queries: Queries of one search at most.
         max_passages: Passages that the model is shown at most, the first found first.
         think: Whether a `Qwen3` thinks in "plan", "reflect", "rewrite" and "report"; default on for the first two. A

@@ -14,7 +14,7 @@ from typing import Any, NoReturn, Protocol
 
 import openai
 
-from qwen3_cli.passages import Answer, Passage
+from qwen3_cli.passages import Answer, Passage, Researched
 from qwen3_core.base import require_query
 from qwen3_core.milvus import compile_filter
 from qwen3_core.milvus.errors import MilvusStoreError, MilvusTimeoutError
@@ -109,7 +109,7 @@ class Library(Protocol):
     async def ask(self, wanted: Wanted) -> Answer:
         """Answer from the best passages."""
 
-    async def research(self, wanted: Wanted) -> Answer:
+    async def research(self, wanted: Wanted) -> Researched:
         """Search in several rounds, as far as the operator lets it go, and report."""
 
     async def sources(self) -> dict[str, int]:

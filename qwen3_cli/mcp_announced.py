@@ -1,5 +1,7 @@
 """How the tools and the resources of the MCP server are announced: names, descriptions, schemas."""
 
+from typing import Any
+
 import mcp_types as types
 
 from qwen3_cli import library
@@ -80,7 +82,7 @@ SEARCH = types.Tool(
     annotations=_READS,
 )
 
-_ANSWER = {
+_ANSWER: dict[str, Any] = {
     "type": "object",
     "properties": {
         "answer": {"type": "string"},
@@ -88,6 +90,12 @@ _ANSWER = {
         "passages": _PASSAGES,
     },
     "required": ["answer", "cited", "passages"],
+}
+
+_REPORT: dict[str, Any] = {
+    "type": "object",
+    "properties": {**_ANSWER["properties"], "notes": {"type": "array", "items": {"type": "string"}}},
+    "required": [*_ANSWER["required"], "notes"],
 }
 
 ASK = types.Tool(
@@ -107,10 +115,10 @@ RESEARCH = types.Tool(
     title="Research the documents",
     description=(
         "Have a question researched that no single search answers: it is split, searched for in several rounds, and "
-        "reported on. Slow; for a simple question use ask. Returns a report that names its sources by number, and the "
-        "sources."
+        "reported on. Slow; for a simple question use ask. Returns a report that names its sources by number, the "
+        "sources, and notes on why it ended and what went wrong."
     ),
     input_schema=_INPUT,
-    output_schema=_ANSWER,
+    output_schema=_REPORT,
     annotations=_READS,
 )

@@ -55,22 +55,26 @@ async def search(opened: Library, wanted: Wanted) -> types.CallToolResult:
 
 async def ask(opened: Library, wanted: Wanted) -> types.CallToolResult:
     """Return an answer with its sources."""
-    return _answered(await opened.ask(wanted))
+    return _result(*_answered(await opened.ask(wanted)))
 
 
 async def research(opened: Library, wanted: Wanted) -> types.CallToolResult:
     """Return a report with its sources."""
-    return _answered(await opened.research(wanted))
+    report = await opened.research(wanted)
+    notes = [f"it ended since {report.reason}", *report.notes]
+    text, data = _answered(report)
+    return _result("\n".join([text, "", "Notes:", *(f"- {note}" for note in notes)]), {**data, "notes": notes})
 
 
-def _answered(answer: Answer) -> types.CallToolResult:
+def _answered(answer: Answer) -> tuple[str, dict[str, Any]]:
+    """Return an answer as a text and as data."""
     cited = [citation["number"] for citation in answer.citations]
     data = {
         "answer": escape_control_tokens(answer.answer),
         "cited": cited,
         "passages": [_passage(number, each) for number, each in enumerate(answer.context, 1)],
     }
-    return _result(tell_answer(answer.answer, (passage.metadata for passage in answer.context)), data)
+    return tell_answer(answer.answer, (passage.metadata for passage in answer.context)), data
 
 
 TOOLS: tuple[Tool, ...] = (

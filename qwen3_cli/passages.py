@@ -42,3 +42,16 @@ class Answer:
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON has it."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Researched(Answer):
+    """An answer of several rounds.
+
+    Attributes:
+        reason: Why the search ended.
+        notes: What the model did badly, and what was done instead.
+    """
+
+    reason: str
+    notes: list[str]

@@ -16,7 +16,7 @@ from langchain_qwen3 import ChatQwen3, Qwen3Retriever, create_deep_search, creat
 from langchain_qwen3.vector_store import Qwen3VectorStore
 from qwen3_cli.library import MAX_PASSAGES, Document, Wanted
 from qwen3_cli.options import ChatOptions, ResearchOptions, Stages, StoreOptions
-from qwen3_cli.passages import Answer, Passage
+from qwen3_cli.passages import Answer, Passage, Researched
 from qwen3_cli.with_langchain import make_chat, make_retriever, open_indexed, passages, to_answer
 
 _SOURCES_STAY = 60.0  # seconds; to list them, all rows are looked at
@@ -68,11 +68,12 @@ class LangChainLibrary:
         chain = create_rag_chain(self._bound(wanted), self._require_chat())
         return to_answer(await chain.ainvoke({"input": wanted.query}))
 
-    async def research(self, wanted: Wanted) -> Answer:
+    async def research(self, wanted: Wanted) -> Researched:
         """Search in several rounds, as far as the operator lets it go, and report; `Wanted.k` is for each query."""
         graph = create_deep_search(self._bound(wanted), self._require_chat(), **self._research.searching)
         output: Any = await graph.ainvoke({"input": wanted.query})
-        return to_answer(output | {"reasoning": ""})
+        answer = to_answer(output | {"reasoning": ""})
+        return Researched(**vars(answer), reason=output["reason"], notes=output["notes"])
 
     async def sources(self) -> dict[str, int]:
         """Return the documents' names in alphabetical order, with how many passages each has; a minute old at most."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
@@ -88,6 +89,21 @@ async def test_it_stops_at_its_limits_with_a_report(limits: Any, searches: int, 
     assert sum(step["name"] == "search" for step in output["steps"]) == searches
     assert output["reason"] == reason
     assert output["citations"]
+
+
+def test_many_rounds_are_within_the_graphs_own_limit() -> None:
+    words = [f"w{number}" for number in range(12)]
+    hops = {word: f"what follows {word}: {after}" for word, after in itertools.pairwise(words)}
+
+    def find(query: str) -> list[Document]:
+        return [Document(f"Here is {word}.", id=word) for word in words if query.endswith(word)]
+
+    server = Vllm(models=("Qwen/Qwen3-8B",), brain=Researcher(hops))
+    chat = ChatQwen3(model="Qwen/Qwen3-8B", server="vllm", base_url=server.url, **server.clients())
+    graph: Any = create_deep_search(RunnableLambda(find), chat, max_rounds=12)
+    assert graph.config["recursion_limit"] == 40
+    output = graph.invoke({"input": "w0"})
+    assert (output["reason"], len(output["context"])) == ("nothing is missing", 12)
 
 
 async def test_it_stops_when_nothing_new_comes_and_asks_nothing_twice() -> None:

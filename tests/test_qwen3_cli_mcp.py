@@ -170,13 +170,15 @@ async def test_a_tenant_is_the_operators_choice(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("limits", "asked"),
+    ("limits", "asked", "note"),
     [
-        (("--max-rounds", "2", "--no-think"), "plan reflect rewrite reflect report"),
-        (("--token-budget", "1"), "plan report"),
+        (("--max-rounds", "2", "--no-think"), "plan reflect rewrite reflect report", "no round is left"),
+        (("--token-budget", "1"), "plan report", "the token budget is spent"),
     ],
 )
-async def test_a_research_goes_as_far_as_the_operator_says(tmp_path: Path, limits: tuple[str, ...], asked: str) -> None:
+async def test_a_research_goes_as_far_as_the_operator_says(
+    tmp_path: Path, limits: tuple[str, ...], asked: str, note: str
+) -> None:
     uri, brain = str(tmp_path / "milvus.db"), Researcher(HOPS)
     with create_vector_store(Qwen3Embeddings(model="mini"), uri=uri) as store:
         store.add_texts([*CORPUS.values()], [{"source": name} for name in CORPUS], ids=[*CORPUS])
@@ -193,6 +195,8 @@ async def test_a_research_goes_as_far_as_the_operator_says(tmp_path: Path, limit
     thought = {name for name, thinks in brain.asked if thinks}
     assert thought == (set() if "--no-think" in limits else {"plan", "reflect"} & set(asked.split()))
     assert result.structured_content["passages"][0]["source"] == "owner"
+    assert result.structured_content["notes"] == [f"it ended since {note}"]
+    assert said(result).endswith(f"\n\nNotes:\n- it ended since {note}")
 
 
 async def test_a_chat_server_that_is_down_is_not_named(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ from langchain_qwen3 import (
     create_rag_chain,
     create_vector_store,
 )
-from qwen3_cli.model_options import ModelOptions
+from qwen3_cli.model_options import EmbeddingOptions, RerankerOptions
 from qwen3_cli.options import ChatOptions
 from qwen3_cli.with_langchain import make_chat
 from qwen3_core.deep_search.course import THINKING
@@ -140,8 +140,8 @@ def compare(
 
 @contextmanager
 def _stored(passages: Sequence[str], models: Mapping[str, str]) -> Iterator[Retrievers]:
-    embeddings = Qwen3Embeddings(**ModelOptions(name=models["embedding"]).embedding())
-    reranker = Qwen3Rerank(**ModelOptions(name=models["reranker"], option="--reranker").reranker())
+    embeddings = Qwen3Embeddings(**EmbeddingOptions(name=models["embedding"]).arguments())
+    reranker = Qwen3Rerank(**RerankerOptions(name=models["reranker"]).arguments())
     with (
         tempfile.TemporaryDirectory(prefix="deep-search-") as folder,
         create_vector_store(embeddings, uri=Path(folder) / "passages.db") as store,

@@ -8,17 +8,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from qwen3_cli import app as cli
-from qwen3_cli import options, render
+from qwen3_cli import model_options, options, render
+from qwen3_cli.console import framework_of, reported
 from qwen3_cli.demo_server import smollm2_server
-from qwen3_cli.model_options import ModelOptions
-from qwen3_cli.options import ChatOptions, Stages, StoreOptions
-from qwen3_core.ingest import load_chunks
+from qwen3_cli.groups import grouped
+from qwen3_cli.model_options import EmbeddingOptions, RerankerOptions
+from qwen3_cli.options import AnswerOptions, Stages, StoreOptions
+from qwen3_core.ingest import Chunk, load_chunks
 
 QUESTION = "How is data stored in Milvus?"
 
@@ -36,32 +38,28 @@ _MINI = (
 _SMALL = {"temperature": 0, "extra_body": {"repeat_penalty": 1.08}}
 
 
+@grouped
 def demo(
     paths: Annotated[list[Path], typer.Argument(help="Files, and folders with markdown and text files.")],
+    *,
     question: Annotated[str, typer.Option("--question", "-q", help="The question.")] = QUESTION,
     uri: options.Uri = "./demo.db",
-    embedding: options.Embedding = "mini",
-    reranker: options.Reranker = "mini",
-    chat: options.Chat = None,
-    chat_model: options.ChatModel = None,
-    chat_key: options.ChatKey = None,
-    server: options.ChatServer = "auto",
+    embedding: model_options.Embedding = "mini",
+    reranker: model_options.Reranker = "mini",
+    chat: AnswerOptions,
     fetch_k: options.FetchK = 10,
     top_n: options.TopN = 3,
-    think: options.Think = None,
-    thinking_budget: options.ThinkingBudget = None,
-    max_tokens: options.MaxTokens = None,
 ) -> None:
     """Index documents, search them in two stages, and answer a question: all on this machine."""
-    with cli.reported(goes_on=True) as console:
+    with reported(goes_on=True) as console:
         chunks = load_chunks(paths)
-        stages = Stages(reranker=ModelOptions(name=reranker), fetch_k=fetch_k, top_n=top_n)
+        stages = Stages(reranker=RerankerOptions(name=reranker), fetch_k=fetch_k, top_n=top_n)
         store_options = StoreOptions(
-            uri=uri, collection=_collection(paths, embedding), embedding=ModelOptions(name=embedding)
+            uri=uri, collection=_collection(paths, embedding), embedding=EmbeddingOptions(name=embedding)
         )
-        langchain = cli.framework_of("langchain")
+        langchain = framework_of("langchain")
         with langchain.open_store(store_options) as store:
-            added = cli.add_chunks(store, chunks, console)
+            added = _add_chunks(store, chunks, console)
             console.print(f"{len(chunks)} chunks in {render.literal(uri)}: {added} new", highlight=False)
             if "mini" in {embedding, reranker}:
                 console.print(_MINI)
@@ -69,24 +67,30 @@ def demo(
         output = Console(emoji=False)
         output.print(f"\n[bold]{render.literal(question)}[/bold]\n")
         output.print(render.table(langchain.passages(candidates), top_n))
-        with _chat_server(chat, console) as url:
-            chat_options = ChatOptions(
-                chat=chat,
-                model=chat_model,
-                key=chat_key,
-                server=server,
-                think=think,
-                thinking_budget=thinking_budget,
-                max_tokens=max_tokens,
-            )
-            model = (
-                langchain.make_chat(_stand_in(chat_options, url), **_SMALL)
-                if url
-                else langchain.make_chat(chat_options)
-            )
+        with _chat_server(chat.chat, console) as url:
+            model = langchain.make_chat(_stand_in(chat, url), **_SMALL) if url else langchain.make_chat(chat)
             answer = langchain.answer(question, candidates[:top_n], model)
             for part in render.answer(answer):
                 output.print(part)
+
+
+def _add_chunks(store: Any, chunks: Sequence[Chunk], console: Console) -> int:
+    """Embed and store the chunks that are not there yet, with a progress bar; return how many there were."""
+    ids = [chunk.id for chunk in chunks]
+    missing = len(set(ids) - store.existing_ids(ids))
+    if not missing:
+        return 0
+    columns = (TextColumn("embedding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("embedding", total=missing)
+        store.add_texts(
+            [chunk.text for chunk in chunks],
+            [chunk.metadata for chunk in chunks],
+            ids=ids,
+            skip_existing=True,
+            progress=lambda done, _: progress.update(task, completed=done),
+        )
+    return missing
 
 
 def _collection(paths: Sequence[Path], embedding: str) -> str:
@@ -106,5 +110,5 @@ def _chat_server(chat: str | None, console: Console) -> Iterator[str | None]:
         yield url
 
 
-def _stand_in(chat: ChatOptions, url: str) -> ChatOptions:
+def _stand_in(chat: AnswerOptions, url: str) -> AnswerOptions:
     return replace(chat, chat=url, model="smollm2-135m-instruct", server="llama.cpp", max_tokens=chat.max_tokens or 120)

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 import openai
 import typer
-from rich.markup import escape
 from rich.table import Table
 
-from qwen3_cli import options
-from qwen3_cli.app import print_result, reported
+from qwen3_cli import model_options, options
+from qwen3_cli.console import print_result, reported
+from qwen3_cli.render import literal
 from qwen3_core.chat.doctor import DEFAULT_MAX_TOKENS, Diagnosis, diagnose
 from qwen3_core.chat.server import server_key, server_url
 from qwen3_core.remote.connection import server_word
@@ -29,13 +29,13 @@ def doctor(
     server: options.ChatServer = "auto",
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of each answer.")] = DEFAULT_MAX_TOKENS,
     embedding: Annotated[str | None, typer.Option(help="The URL of a server of an embedding model.")] = None,
-    embedding_model: options.EmbeddingModel = None,
-    embedding_key: options.EmbeddingKey = None,
-    embedding_server: options.EmbeddingServer = "auto",
+    embedding_model: model_options.EmbeddingModel = None,
+    embedding_key: model_options.EmbeddingKey = None,
+    embedding_server: model_options.EmbeddingServer = "auto",
     reranker: Annotated[str | None, typer.Option(help="The URL of a server of a reranker.")] = None,
-    reranker_model: options.RerankerModel = None,
-    reranker_key: options.RerankerKey = None,
-    reranker_server: options.RerankerServer = "auto",
+    reranker_model: model_options.RerankerModel = None,
+    reranker_key: model_options.RerankerKey = None,
+    reranker_server: model_options.RerankerServer = "auto",
     as_json: options.Json = False,
 ) -> None:
     """Ask servers what they are and whether they do what they should, and say what to pass to the components.
@@ -76,34 +76,34 @@ def _is_ill(found: Diagnosis | Examination) -> bool:
 
 def _told(found: Examination) -> Iterator[Any]:
     identity = found.identity
-    yield f"[bold]{escape(found.url)}[/bold] ({found.task})"
-    yield f'server: "{identity.server}" ({escape(identity.evidence)})'
+    yield f"[bold]{literal(found.url)}[/bold] ({found.task})"
+    yield f'server: "{identity.server}" ({literal(identity.evidence)})'
     if found.model:
-        yield f"model:  {escape(found.model)}"
+        yield f"model:  {literal(found.model)}"
     if found.asked_as != server_word("auto", found.url):
         yield f'- Pass server="{found.asked_as}" (--{found.task}-server): its URL does not tell.'
     for line in found.findings or ("Known texts come out as they should.",):
-        yield f"- {escape(line[0].upper() + line[1:])}"
+        yield f"- {literal(line[0].upper() + line[1:])}"
 
 
 def _shown(found: Diagnosis) -> Iterator[Any]:
     identity = found.identity
-    yield f"[bold]{escape(found.url)}[/bold]"
-    yield f'server: "{identity.server}" ({escape(identity.evidence)})'
-    yield f"model:  {escape(found.model)}" + (f" ({escape(found.family)})" if found.family else "")
+    yield f"[bold]{literal(found.url)}[/bold]"
+    yield f'server: "{identity.server}" ({literal(identity.evidence)})'
+    yield f"model:  {literal(found.model)}" + (f" ({literal(found.family)})" if found.family else "")
     table = Table()
     for title in ("asked with", "sent", "reasoning came in", "reasoning", "answer", "first text"):
         table.add_column(title)
     for trial in found.trials:
-        sent = escape(json.dumps(trial.sent)) if trial.sent else "nothing"
+        sent = literal(json.dumps(trial.sent)) if trial.sent else "nothing"
         if trial.error:
-            table.add_row(trial.wanted, sent, f"[red]{escape(trial.error)}[/red]")
+            table.add_row(trial.wanted, sent, f"[red]{literal(trial.error)}[/red]")
             continue
-        place = escape(trial.reasoning_in) if trial.reasoning_in else "-"
+        place = literal(trial.reasoning_in) if trial.reasoning_in else "-"
         first = f"{trial.first_token:.2f} s" if trial.first_token is not None else "-"
         table.add_row(
             trial.wanted, sent, place, f"{trial.reasoning:,} characters", f"{trial.answer:,} characters", first
         )
     yield table
     for line in found.advice or ("Nothing to change.",):
-        yield f"- {escape(line)}"
+        yield f"- {literal(line)}"

@@ -10,14 +10,14 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from qwen3_cli import options
-from qwen3_cli.app import print_result, reported
-from qwen3_cli.model_options import ModelOptions
-from qwen3_cli.options import NO_RERANKER
+from qwen3_cli.console import print_result, reported
+from qwen3_cli.groups import grouped
+from qwen3_cli.model_options import EmbeddingOptions, RerankerOptions
+from qwen3_cli.render import literal
 from qwen3_core.evaluation.measures import DEPTH, check_cutoffs, require_extra
 from qwen3_core.evaluation.readers import Format, read_dataset
 from qwen3_core.evaluation.report import Report
@@ -25,7 +25,6 @@ from qwen3_core.evaluation.systems import Clock, System
 from qwen3_core.evaluation.systems import Progress as Told
 from qwen3_core.ingest.splitting import DEFAULT_CHUNK_SIZE
 from qwen3_core.instructions import INSTRUCTIONS, find_instruction
-from qwen3_core.local import DEFAULT_EMBEDDING_MODEL, DEFAULT_RERANKER_MODEL
 
 Data = Annotated[
     Path,
@@ -56,6 +55,7 @@ Candidates = Annotated[int, typer.Option("--fetch-k", min=1, max=DEPTH, help="Ca
 Out = Annotated[Path, typer.Option(help="The folder for report.md, report.json and chart.png.")]
 
 
+@grouped
 def evaluate(
     *,
     dataset: Data,
@@ -68,14 +68,8 @@ def evaluate(
     instruction: Instruction = "web-search",
     k: K = "1,10,100",
     limit: Limit = None,
-    embedding: options.Embedding = DEFAULT_EMBEDDING_MODEL,
-    embedding_model: options.EmbeddingModel = None,
-    embedding_key: options.EmbeddingKey = None,
-    embedding_server: options.EmbeddingServer = "auto",
-    reranker: options.Reranker = DEFAULT_RERANKER_MODEL,
-    reranker_model: options.RerankerModel = None,
-    reranker_key: options.RerankerKey = None,
-    reranker_server: options.RerankerServer = "auto",
+    embedding: EmbeddingOptions,
+    reranker: RerankerOptions,
     fetch_k: Candidates = 10,
     analyzer: options.Analyzer = None,
     out: Out = Path("evaluation"),
@@ -84,18 +78,14 @@ def evaluate(
     """Measure how well dense, BM25 and hybrid search find the right documents, with reranking and without."""
     with reported() as console:
         require_extra()
-        first = ModelOptions(name=embedding, model=embedding_model, key=embedding_key, server=embedding_server)
-        second = ModelOptions(
-            name=reranker, model=reranker_model, key=reranker_key, server=reranker_server, option="--reranker"
-        )
-        wanted = System.parse(systems, reranker=reranker != NO_RERANKER)
+        wanted = System.parse(systems, reranker=reranker.reranks)
         cutoffs, task = _numbers(k), find_instruction(instruction)
         read = read_dataset(dataset, qrels=qrels, queries=queries, kind=kind, split=split, chunk_size=chunk_size)
         data = read.limited(limit)
         vectors = any(system.first != "bm25" for system in wanted)
         reranks = any(system.reranks for system in wanted)
         made = _systems()
-        arguments = first.embedding() if vectors else None, second.reranker() if reranks else None
+        arguments = embedding.arguments() if vectors else None, reranker.arguments() if reranks else None
         clock = Clock()
         with _progress(console) as told:
             results = made.compare(
@@ -110,14 +100,14 @@ def evaluate(
                 progress=told,
             )
         settings = {
-            "embedding": first.model or embedding if vectors else "none",
-            "reranker": f"{second.model or reranker}, of the best {fetch_k}" if reranks else "none",
+            "embedding": embedding.model or embedding.name if vectors else "none",
+            "reranker": f"{reranker.model or reranker.name}, of the best {fetch_k}" if reranks else "none",
             "instruction": task,
             "analyzer": analyzer or "standard",
         }
         report = Report(data, settings, results, clock.stages)
         written = ", ".join(map(str, report.write(out)))
-        print_result(report.to_dict(), _table(report), escape(f"written: {written}"), as_json=as_json)
+        print_result(report.to_dict(), _table(report), literal(f"written: {written}"), as_json=as_json)
 
 
 def _numbers(text: str) -> list[int]:
@@ -147,7 +137,7 @@ def _table(report: Report) -> Table:
         first = name == "system"
         table.add_column(name, justify="left" if first else "right", no_wrap=first)
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*map(literal, row))
     return table
 
 

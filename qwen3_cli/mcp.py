@@ -16,31 +16,37 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from qwen3_cli import options
-from qwen3_cli.app import framework_of, reported
-from qwen3_cli.model_options import ModelOptions
-from qwen3_cli.options import MAX_ROUNDS, ChatOptions, ResearchOptions, Stages, StoreOptions
-from qwen3_core.local import DEFAULT_EMBEDDING_MODEL, DEFAULT_RERANKER_MODEL
+from qwen3_cli.console import framework_of, reported
+from qwen3_cli.groups import grouped
+from qwen3_cli.options import AnswerOptions, ResearchOptions, Stages, StoreOptions
 
 DEFAULT_PORT = 8808
 
-_Opening = tuple[StoreOptions, Stages, ChatOptions, ResearchOptions]
+_Opening = tuple[StoreOptions, Stages, AnswerOptions, ResearchOptions]
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}")  # RFC 6750, 2.1, and long enough not to be guessed
 
 Transport = Annotated[
     Literal["stdio", "http"], typer.Option(help="stdio for a host that starts this command, http for several hosts.")
 ]
-Host = Annotated[str, typer.Option(help="Where http listens; elsewhere than on this machine with a token of yours.")]
-Port = Annotated[int, typer.Option(min=0, max=65535, help="The port of http; 0 takes a free one.")]
+Host = Annotated[
+    str, typer.Option("--host", help="Where http listens; elsewhere than on this machine with a token of yours.")
+]
+Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="The port of http; 0 takes a free one.")]
 HttpToken = Annotated[
     str | None,
     typer.Option(
-        envvar="QWEN3_MCP_TOKEN", show_envvar=True, help="What clients of http send as a bearer token; else made up."
+        "--http-token",
+        envvar="QWEN3_MCP_TOKEN",
+        show_envvar=True,
+        help="What clients of http send as a bearer token; else made up.",
     ),
 ]
 NoToken = Annotated[bool, typer.Option("--no-http-token", help="Let in every program of this machine.")]
 AllowedHost = Annotated[
-    list[str] | None, typer.Option(help="A name under which clients may ask for http, besides --host; can be repeated.")
+    list[str] | None,
+    typer.Option(
+        "--allowed-host", help="A name under which clients may ask for http, besides --host; can be repeated."
+    ),
 ]
 
 
@@ -52,11 +58,11 @@ class HttpOptions:
         ValueError: The token is too weak, or others could reach a server that asks for none.
     """
 
-    host: str
-    port: int
-    token: str | None = field(default=None, repr=False)
-    open: bool = False
-    names: list[str] = field(default_factory=list)
+    host: Host = "127.0.0.1"
+    port: Port = DEFAULT_PORT
+    token: HttpToken = field(default=None, repr=False)
+    open: NoToken = False
+    names: AllowedHost = None
 
     def check(self) -> None:
         """Refuse what would let in anybody."""
@@ -70,43 +76,18 @@ class HttpOptions:
         if not is_loopback(self.host) and (self.open or self.token is None):
             msg = f"--host {self.host} can be reached from elsewhere: set a token of yours in QWEN3_MCP_TOKEN"
             raise ValueError(msg)
-        host_names(self.host, self.names)
+        host_names(self.host, self.names or [])
 
 
+@grouped
 def mcp(
     *,
     transport: Transport = "stdio",
-    host: Host = "127.0.0.1",
-    port: Port = DEFAULT_PORT,
-    http_token: HttpToken = None,
-    no_http_token: NoToken = False,
-    allowed_host: AllowedHost = None,
-    uri: options.Uri = "./milvus.db",
-    token: options.Token = None,
-    collection: options.Collection = "docs",
-    db_name: options.DbName = "",
-    tenant: options.Tenant = None,
-    hybrid: options.Hybrid = False,
-    analyzer: options.Analyzer = None,
-    embedding: options.Embedding = DEFAULT_EMBEDDING_MODEL,
-    embedding_model: options.EmbeddingModel = None,
-    embedding_key: options.EmbeddingKey = None,
-    embedding_server: options.EmbeddingServer = "auto",
-    reranker: options.Reranker = DEFAULT_RERANKER_MODEL,
-    reranker_model: options.RerankerModel = None,
-    reranker_key: options.RerankerKey = None,
-    reranker_server: options.RerankerServer = "auto",
-    chat: options.Chat = None,
-    chat_model: options.ChatModel = None,
-    chat_key: options.ChatKey = None,
-    server: options.ChatServer = "auto",
-    fetch_k: options.FetchK = 10,
-    top_n: options.TopN = 3,
-    think: options.Think = None,
-    thinking_budget: options.ThinkingBudget = None,
-    max_tokens: options.MaxTokens = None,
-    max_rounds: options.MaxRounds = MAX_ROUNDS,
-    token_budget: options.TokenBudget = None,
+    http: HttpOptions,
+    store: StoreOptions,
+    stages: Stages,
+    chat: AnswerOptions,
+    research: ResearchOptions,
 ) -> None:
     """Serve the documents to MCP hosts, such as Qwen-Agent and Qwen Code: tools that search and answer, and resources.
 
@@ -115,38 +96,9 @@ def mcp(
     """
     with reported() as console, _stoppable():
         _require_mcp()
-        first = ModelOptions(name=embedding, model=embedding_model, key=embedding_key, server=embedding_server)
-        second = ModelOptions(
-            name=reranker, model=reranker_model, key=reranker_key, server=reranker_server, option="--reranker"
-        )
-        opening = (
-            StoreOptions(
-                uri=uri,
-                token=token,
-                db_name=db_name,
-                collection=collection,
-                tenant=tenant,
-                hybrid=hybrid,
-                analyzer=analyzer,
-                embedding=first,
-            ),
-            Stages(reranker=second, fetch_k=fetch_k, top_n=top_n),
-            ChatOptions(
-                chat=chat,
-                model=chat_model,
-                key=chat_key,
-                server=server,
-                think=think,
-                thinking_budget=thinking_budget,
-                max_tokens=max_tokens,
-            ),
-            ResearchOptions(max_rounds=max_rounds, token_budget=token_budget, think=think),
-        )
+        opening = store, stages, chat, research
         logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s: %(message)s")
         if transport == "http":
-            http = HttpOptions(
-                host=host, port=port, token=http_token, open=no_http_token, names=list(allowed_host or ())
-            )
             _serve_http(opening, http, console)
         else:
             _serve_stdio(opening, console)
@@ -183,7 +135,7 @@ def _serve_http(opening: _Opening, http: HttpOptions, console: Console) -> None:
         _say(console, f"MCP server at http://{shown}:{listening.getsockname()[1]}{PATH}")
         if token is not None and http.token is None:
             _say(console, f"Clients send: Authorization: Bearer {token}")
-        serve_http(build_server(opened), listening, token=token, hosts=host_names(http.host, http.names))
+        serve_http(build_server(opened), listening, token=token, hosts=host_names(http.host, http.names or []))
 
 
 def _library(opening: _Opening, console: Console) -> Any:

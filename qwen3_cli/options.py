@@ -8,40 +8,32 @@ from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 import typer
 
-from qwen3_cli.model_options import ModelOptions
-from qwen3_core.local import DEFAULT_EMBEDDING_MODEL
+from qwen3_cli.model_options import EmbeddingOptions, RerankerOptions
 from qwen3_core.thinking import Server
 
-NO_RERANKER = "none"
 DEFAULT_CHAT = "qwen-plus"
 """DashScope's general model; it does not think unless told to."""
-MAX_ROUNDS = 3
 
-Uri = Annotated[str, typer.Option(help="A Milvus Lite path that ends with .db, or the URL of a server.")]
+Uri = Annotated[str, typer.Option("--uri", help="A Milvus Lite path that ends with .db, or the URL of a server.")]
 Token = Annotated[
-    str | None, typer.Option(envvar="MILVUS_TOKEN", show_envvar=True, help="user:password or API key of the server.")
+    str | None,
+    typer.Option("--token", envvar="MILVUS_TOKEN", show_envvar=True, help="user:password or API key of the server."),
 ]
-Collection = Annotated[str, typer.Option(help="The collection to use.")]
+Collection = Annotated[str, typer.Option("--collection", help="The collection to use.")]
 Tenant = Annotated[
-    str | None, typer.Option(help="Whose documents, in a collection with tenants; a new one gets tenants by it.")
+    str | None,
+    typer.Option("--tenant", help="Whose documents, in a collection with tenants; a new one gets tenants by it."),
 ]
 DbName = Annotated[str, typer.Option("--db-name", help="A database of the server, if it is not the default one.")]
 Hybrid = Annotated[
     bool, typer.Option("--hybrid", help="By vector and by full text; a collection needs it from the start.")
 ]
 Analyzer = Annotated[
-    str | None, typer.Option(help='What cuts text into words for --hybrid, such as "standard", or "jieba" for Chinese.')
+    str | None,
+    typer.Option(
+        "--analyzer", help='What cuts text into words for --hybrid, such as "standard", or "jieba" for Chinese.'
+    ),
 ]
-Embedding = Annotated[
-    str, typer.Option(help='Embedding model: a hub name, a folder, "mini" (for trying only), or the URL of a server.')
-]
-EmbeddingModel = Annotated[
-    str | None, typer.Option(help="The model's name on the server of --embedding URL; else the only one it lists.")
-]
-EmbeddingKey = Annotated[
-    str | None, typer.Option(envvar="QWEN3_EMBEDDING_KEY", show_envvar=True, help="The key of that server.")
-]
-EmbeddingServer = Annotated[Server, typer.Option(help="What that server is, such as vllm, tei or llama.cpp.")]
 ChunkTokens = Annotated[
     int | None, typer.Option(min=1, help="Tokens of a chunk at most, by the embedding's tokenizer; 256 by default.")
 ]
@@ -52,41 +44,36 @@ Manifest = Annotated[
         help="Where it is noted which files need not be read again; beside a Lite file, for a server in ./.qwen3-rag."
     ),
 ]
-Reranker = Annotated[
-    str, typer.Option(help='Reranker: a hub name, a folder, "mini" (for trying only), the URL of a server, or "none".')
-]
-RerankerModel = Annotated[
-    str | None, typer.Option(help="The model's name on the server of --reranker URL; else the only one it lists.")
-]
-RerankerKey = Annotated[
-    str | None, typer.Option(envvar="QWEN3_RERANKER_KEY", show_envvar=True, help="The key of that server.")
-]
-RerankerServer = Annotated[Server, typer.Option(help="What that server is, such as vllm or llama.cpp.")]
 Chat = Annotated[
     str | None,
-    typer.Option(help="A DashScope model (needs DASHSCOPE_API_KEY), or the URL of a server, as http://host:8000/v1."),
+    typer.Option(
+        "--chat", help="A DashScope model (needs DASHSCOPE_API_KEY), or the URL of a server, as http://host:8000/v1."
+    ),
 ]
 ChatModel = Annotated[
-    str | None, typer.Option(help="The model's name on the server of --chat URL; else the first that it lists.")
+    str | None,
+    typer.Option("--chat-model", help="The model's name on the server of --chat URL; else the first that it lists."),
 ]
 ChatKey = Annotated[
-    str | None, typer.Option(envvar="QWEN3_API_KEY", show_envvar=True, help="The key of the server of --chat URL.")
+    str | None,
+    typer.Option("--chat-key", envvar="QWEN3_API_KEY", show_envvar=True, help="The key of the server of --chat URL."),
 ]
 ChatServer = Annotated[
     Server, typer.Option("--server", help="What the URL of --chat is; a thinking budget needs it outside DashScope.")
 ]
-FetchK = Annotated[int, typer.Option(min=1, help="Candidates fetched from the vector store.")]
-TopN = Annotated[int, typer.Option(min=1, help="Documents kept after reranking.")]
+FetchK = Annotated[int, typer.Option("--fetch-k", min=1, help="Candidates fetched from the vector store.")]
+TopN = Annotated[int, typer.Option("--top-n", min=1, help="Documents kept after reranking.")]
 Think = Annotated[
     bool | None, typer.Option("--think/--no-think", help="Whether the chat model thinks; its own default if not given.")
 ]
-ThinkingBudget = Annotated[int | None, typer.Option(min=1, help="Tokens of thinking at most.")]
+ThinkingBudget = Annotated[int | None, typer.Option("--thinking-budget", min=1, help="Tokens of thinking at most.")]
 MaxTokens = Annotated[
-    int | None, typer.Option(min=1, help="Tokens of the answer at most; the server's own limit if not given.")
+    int | None,
+    typer.Option("--max-tokens", min=1, help="Tokens of the answer at most; the server's own limit if not given."),
 ]
-MaxRounds = Annotated[int, typer.Option(min=1, help="Searches of a research at most.")]
+MaxRounds = Annotated[int, typer.Option("--max-rounds", min=1, help="Searches of a research at most.")]
 TokenBudget = Annotated[
-    int | None, typer.Option(min=1, help="Tokens of a research at most, then its report is written.")
+    int | None, typer.Option("--token-budget", min=1, help="Tokens of a research at most, then its report is written.")
 ]
 Framework = Annotated[Literal["langchain", "llamaindex"], typer.Option(help="Whose components do the work.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
@@ -99,14 +86,14 @@ _Chat = TypeVar("_Chat", covariant=True)
 class StoreOptions:
     """Which collection, and which embedding it is made with."""
 
-    uri: str = "./milvus.db"
-    token: str | None = field(default=None, repr=False)
-    collection: str = "docs"
-    embedding: ModelOptions = field(default_factory=lambda: ModelOptions(name=DEFAULT_EMBEDDING_MODEL))
-    tenant: str | None = None
-    db_name: str = ""
-    hybrid: bool = False
-    analyzer: str | None = None
+    uri: Uri = "./milvus.db"
+    token: Token = field(default=None, repr=False)
+    collection: Collection = "docs"
+    db_name: DbName = ""
+    tenant: Tenant = None
+    hybrid: Hybrid = False
+    analyzer: Analyzer = None
+    embedding: EmbeddingOptions = field(default_factory=EmbeddingOptions)
 
     @property
     def opening(self) -> dict[str, Any]:
@@ -148,9 +135,9 @@ class Stages:
         ValueError: If more are kept than fetched.
     """
 
-    reranker: ModelOptions
-    fetch_k: int = 10
-    top_n: int = 3
+    reranker: RerankerOptions = field(default_factory=RerankerOptions)
+    fetch_k: FetchK = 10
+    top_n: TopN = 3
 
     def __post_init__(self) -> None:
         """Compare both numbers."""
@@ -160,11 +147,6 @@ class Stages:
                 "as are kept"
             )
             raise ValueError(msg)
-
-    @property
-    def reranks(self) -> bool:
-        """Whether there is a second stage."""
-        return self.reranker.name != NO_RERANKER
 
 
 class MakeChat(Protocol[_Chat]):
@@ -176,24 +158,17 @@ class MakeChat(Protocol[_Chat]):
 
 @dataclass(frozen=True, kw_only=True)
 class ChatOptions:
-    """Which chat model, and how it answers."""
+    """Which chat model."""
 
-    chat: str | None = None
-    model: str | None = None
-    key: str | None = field(default=None, repr=False)
-    server: Server = "auto"
-    think: bool | None = None
-    thinking_budget: int | None = None
-    max_tokens: int | None = None
+    chat: Chat = None
+    model: ChatModel = None
+    key: ChatKey = field(default=None, repr=False)
+    server: ChatServer = "auto"
 
     @property
     def answering(self) -> dict[str, Any]:
         """The arguments that both frameworks' chat models have for how to answer."""
-        return {
-            "enable_thinking": self.think,
-            "thinking_budget": self.thinking_budget,
-            "max_tokens": self.max_tokens,
-        }
+        return {}
 
     def make(self, make: MakeChat[_Chat]) -> _Chat:
         """Build the chat model that `--chat` names: a DashScope model, or whatever a URL serves.
@@ -210,19 +185,39 @@ class ChatOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResearchOptions:
-    """How far a deep search goes, and whether it thinks in all steps or in none; None is where it pays."""
+class AnswerOptions(ChatOptions):
+    """Which chat model, and how it answers."""
 
-    max_rounds: int = MAX_ROUNDS
-    token_budget: int | None = None
-    think: bool | None = None
+    think: Think = None
+    thinking_budget: ThinkingBudget = None
+    max_tokens: MaxTokens = None
 
     @property
-    def searching(self) -> dict[str, Any]:
-        """The arguments that both frameworks' deep searches have for this."""
+    def answering(self) -> dict[str, Any]:
+        """The arguments that both frameworks' chat models have for how to answer."""
+        return {
+            "enable_thinking": self.think,
+            "thinking_budget": self.thinking_budget,
+            "max_tokens": self.max_tokens,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResearchOptions:
+    """How far a deep search goes."""
+
+    max_rounds: MaxRounds = 3
+    token_budget: TokenBudget = None
+
+    def searching(self, *, think: bool | None) -> dict[str, Any]:
+        """Return the arguments that both frameworks' deep searches have.
+
+        Args:
+            think: Whether it thinks in all steps or in none; None is where it pays.
+        """
         steps = ("plan", "reflect", "rewrite", "report")
-        think = None if self.think is None else dict.fromkeys(steps, self.think)
-        return {"max_rounds": self.max_rounds, "token_budget": self.token_budget, "think": think}
+        thinking = None if think is None else dict.fromkeys(steps, think)
+        return {"max_rounds": self.max_rounds, "token_budget": self.token_budget, "think": thinking}
 
 
 def _first_model(url: str, key: str | None) -> str:

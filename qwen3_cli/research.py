@@ -11,47 +11,28 @@ import typer
 from rich.console import Console
 
 from qwen3_cli import options
-from qwen3_cli.app import framework_of, print_result, reported
-from qwen3_cli.model_options import ModelOptions
-from qwen3_cli.options import MAX_ROUNDS, ChatOptions, ResearchOptions, Stages, StoreOptions
+from qwen3_cli.console import framework_of, print_result, reported
+from qwen3_cli.groups import grouped
+from qwen3_cli.options import ChatOptions, ResearchOptions, Stages, StoreOptions
 from qwen3_cli.render import literal, plain
 from qwen3_core.base import require_query
-from qwen3_core.local import DEFAULT_EMBEDDING_MODEL, DEFAULT_RERANKER_MODEL
 
 Question = Annotated[str, typer.Argument(help="The question.")]
 
 _LONGEST = 70  # characters of a query in the line of a step
 
 
+@grouped
 def research(
     question: Question,
     *,
-    uri: options.Uri = "./milvus.db",
-    token: options.Token = None,
-    collection: options.Collection = "docs",
-    db_name: options.DbName = "",
-    tenant: options.Tenant = None,
-    hybrid: options.Hybrid = False,
-    analyzer: options.Analyzer = None,
-    embedding: options.Embedding = DEFAULT_EMBEDDING_MODEL,
-    embedding_model: options.EmbeddingModel = None,
-    embedding_key: options.EmbeddingKey = None,
-    embedding_server: options.EmbeddingServer = "auto",
-    reranker: options.Reranker = DEFAULT_RERANKER_MODEL,
-    reranker_model: options.RerankerModel = None,
-    reranker_key: options.RerankerKey = None,
-    reranker_server: options.RerankerServer = "auto",
-    chat: options.Chat = None,
-    chat_model: options.ChatModel = None,
-    chat_key: options.ChatKey = None,
-    server: options.ChatServer = "auto",
-    fetch_k: options.FetchK = 10,
-    top_n: options.TopN = 3,
+    store: StoreOptions,
+    stages: Stages,
+    chat: ChatOptions,
     think: Annotated[
         bool | None, typer.Option("--think/--no-think", help="In all steps or in none; else where it pays.")
     ] = None,
-    max_rounds: options.MaxRounds = MAX_ROUNDS,
-    token_budget: options.TokenBudget = None,
+    limits: ResearchOptions,
     output: Annotated[Path | None, typer.Option(help="Where the report goes, as markdown; else it is printed.")] = None,
     as_json: options.Json = False,
 ) -> None:
@@ -60,25 +41,12 @@ def research(
         require_query(question)
         if output is not None:
             _require_place(output)
-        store = StoreOptions(
-            uri=uri,
-            token=token,
-            db_name=db_name,
-            collection=collection,
-            tenant=tenant,
-            hybrid=hybrid,
-            analyzer=analyzer,
-            embedding=ModelOptions(name=embedding, model=embedding_model, key=embedding_key, server=embedding_server),
-        )
-        second = ModelOptions(
-            name=reranker, model=reranker_model, key=reranker_key, server=reranker_server, option="--reranker"
-        )
         found = framework_of("langchain").research(
             store,
             question,
-            Stages(reranker=second, fetch_k=fetch_k, top_n=top_n),
-            ChatOptions(chat=chat, model=chat_model, key=chat_key, server=server),
-            ResearchOptions(max_rounds=max_rounds, token_budget=token_budget, think=think),
+            stages,
+            chat,
+            limits.searching(think=think),
             lambda step: console.print(_line(step)),
         )
         report = plain("\n".join(_markdown(found)))

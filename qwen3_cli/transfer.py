@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from qwen3_cli import options
-from qwen3_cli.app import print_result, reported
+from qwen3_cli.console import print_result, reported
 from qwen3_cli.options import StoreOptions
 from qwen3_cli.render import literal
 from qwen3_core.milvus import Connection, MilvusAddress

@@ -23,7 +23,7 @@ from langchain_qwen3 import (
 )
 from langchain_qwen3.rag_chain import RagOutput
 from langchain_qwen3.vector_store import Qwen3VectorStore
-from qwen3_cli.options import ChatOptions, ResearchOptions, Stages, StoreOptions
+from qwen3_cli.options import ChatOptions, Stages, StoreOptions
 from qwen3_cli.passages import Answer, Passage
 from qwen3_core.ingest.indexing import IndexOptions
 from qwen3_core.ingest.summary import IndexSummary
@@ -32,7 +32,7 @@ from qwen3_core.ingest.summary import IndexSummary
 @contextmanager
 def open_store(options: StoreOptions) -> Iterator[Qwen3VectorStore]:
     """Open the collection and close it at the end, so that another process may open the file."""
-    with create_vector_store(Qwen3Embeddings(**options.embedding.embedding()), **options.opening) as store:
+    with create_vector_store(Qwen3Embeddings(**options.embedding.arguments()), **options.opening) as store:
         yield store
 
 
@@ -58,7 +58,7 @@ def open_indexed(options: StoreOptions) -> Iterator[Qwen3VectorStore]:
 
 def make_retriever(store: Qwen3VectorStore, stages: Stages) -> Qwen3Retriever:
     """Build the two-stage retriever; with the reranker "none" it is one stage."""
-    reranker = Qwen3Rerank(**stages.reranker.reranker(), top_n=stages.top_n) if stages.reranks else None
+    reranker = Qwen3Rerank(**stages.reranker.arguments(), top_n=stages.top_n) if stages.reranker.reranks else None
     return Qwen3Retriever(vector_store=store, reranker=reranker, fetch_k=stages.fetch_k, k=stages.top_n)
 
 
@@ -95,14 +95,14 @@ def research(
     question: str,
     stages: Stages,
     chat: ChatOptions,
-    options: ResearchOptions,
+    searching: Mapping[str, Any],
     tell: Callable[[Mapping[str, Any]], None],
 ) -> dict[str, Any]:
-    """Research a question; each step is told as it ends."""
+    """Research a question as far as `ResearchOptions.searching` says; each step is told as it ends."""
     model = make_chat(chat)
     output: dict[str, Any] = {}
     with open_indexed(store) as opened:
-        graph: Any = create_deep_search(make_retriever(opened, stages), model, **options.searching)
+        graph: Any = create_deep_search(make_retriever(opened, stages), model, **searching)
         for kind, chunk in graph.stream({"input": question}, stream_mode=["updates", "values"]):
             if kind == "values":
                 output = chunk

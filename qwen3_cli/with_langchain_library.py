@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,21 +15,21 @@ from langchain_core.runnables import Runnable
 from langchain_qwen3 import ChatQwen3, Qwen3Retriever, create_deep_search, create_rag_chain
 from langchain_qwen3.vector_store import Qwen3VectorStore
 from qwen3_cli.library import MAX_PASSAGES, Document, Wanted
-from qwen3_cli.options import ChatOptions, ResearchOptions, Stages, StoreOptions
+from qwen3_cli.options import AnswerOptions, ResearchOptions, Stages, StoreOptions
 from qwen3_cli.passages import Answer, Passage, Researched
 from qwen3_cli.with_langchain import make_chat, make_retriever, open_indexed, passages, to_answer
 
 _SOURCES_STAY = 60.0  # seconds; to list them, all rows are looked at
 
 
-def has_chat(chat: ChatOptions) -> bool:
+def has_chat(chat: AnswerOptions) -> bool:
     """Tell whether there is a chat model: one that is named, or a key for the default one."""
     return bool(chat.chat or os.environ.get("DASHSCOPE_API_KEY"))
 
 
 @contextmanager
 def open_library(
-    store: StoreOptions, stages: Stages, chat: ChatOptions, research: ResearchOptions
+    store: StoreOptions, stages: Stages, chat: AnswerOptions, research: ResearchOptions
 ) -> Iterator[LangChainLibrary]:
     """Open a collection that was indexed, with its models, and close it at the end.
 
@@ -43,7 +43,7 @@ def open_library(
     model = make_chat(chat) if has_chat(chat) else None
     with open_indexed(store) as opened:
         opened.search_by_metadata(limit=1)  # says now that a tenant has to be named
-        yield LangChainLibrary(opened, make_retriever(opened, stages), model, research)
+        yield LangChainLibrary(opened, make_retriever(opened, stages), model, research.searching(think=chat.think))
 
 
 class LangChainLibrary:
@@ -53,10 +53,10 @@ class LangChainLibrary:
     """
 
     def __init__(
-        self, store: Qwen3VectorStore, retriever: Qwen3Retriever, chat: ChatQwen3 | None, research: ResearchOptions
+        self, store: Qwen3VectorStore, retriever: Qwen3Retriever, chat: ChatQwen3 | None, searching: Mapping[str, Any]
     ) -> None:
         self.answers = chat is not None
-        self._store, self._retriever, self._chat, self._research = store, retriever, chat, research
+        self._store, self._retriever, self._chat, self._searching = store, retriever, chat, searching
         self._sources: tuple[float, dict[str, int]] | None = None
 
     async def search(self, wanted: Wanted) -> list[Passage]:
@@ -70,7 +70,7 @@ class LangChainLibrary:
 
     async def research(self, wanted: Wanted) -> Researched:
         """Search in several rounds, as far as the operator lets it go, and report; `Wanted.k` is for each query."""
-        graph = create_deep_search(self._bound(wanted), self._require_chat(), **self._research.searching)
+        graph = create_deep_search(self._bound(wanted), self._require_chat(), **self._searching)
         output: Any = await graph.ainvoke({"input": wanted.query})
         answer = to_answer(output | {"reasoning": ""})
         return Researched(**vars(answer), reason=output["reason"], notes=output["notes"])

@@ -51,9 +51,9 @@ def search(store: StoreOptions, question: str, stages: Stages) -> list[Passage]:
         found = opened.query(VectorStoreQuery(query_embedding=vector, similarity_top_k=stages.fetch_k))
     scores = found.similarities or []
     nodes = [NodeWithScore(node=node, score=score) for node, score in zip(found.nodes or [], scores, strict=True)]
-    if stages.reranks:
+    if stages.reranker.reranks:
         nodes = _make_reranker(stages, top_n=None).postprocess_nodes(nodes, query_str=question)
-    return passages(nodes, reranked=stages.reranks)
+    return passages(nodes, reranked=stages.reranker.reranks)
 
 
 def ask(store: StoreOptions, question: str, stages: Stages, chat: ChatOptions) -> Answer:
@@ -63,13 +63,13 @@ def ask(store: StoreOptions, question: str, stages: Stages, chat: ChatOptions) -
     with create_query_engine(
         llm=llm,
         embed_model=_make_embedding(store),
-        reranker=_make_reranker(stages, top_n=stages.top_n) if stages.reranks else None,
+        reranker=_make_reranker(stages, top_n=stages.top_n) if stages.reranker.reranks else None,
         **store.opening,
         fetch_k=stages.fetch_k,
         top_n=stages.top_n,
     ) as engine:
         response: Any = engine.query(question)
-    context = passages(response.source_nodes, reranked=stages.reranks)
+    context = passages(response.source_nodes, reranked=stages.reranker.reranks)
     numbers = response.metadata["citations"]
     return Answer(
         input=question,
@@ -83,12 +83,12 @@ def ask(store: StoreOptions, question: str, stages: Stages, chat: ChatOptions) -
 
 
 def _make_embedding(options: StoreOptions) -> Qwen3Embedding:
-    return Qwen3Embedding(**options.embedding.embedding(url="api_base", model="model_name"))
+    return Qwen3Embedding(**options.embedding.arguments(url="api_base", model="model_name"))
 
 
 def _make_reranker(stages: Stages, *, top_n: int | None) -> Qwen3Rerank:
     # `qwen3-rag index` embeds the text without its metadata, and both frameworks shall score the same.
-    arguments = stages.reranker.reranker(url="api_base")
+    arguments = stages.reranker.arguments(url="api_base")
     return Qwen3Rerank(**arguments, top_n=top_n, metadata_mode=MetadataMode.NONE)
 
 

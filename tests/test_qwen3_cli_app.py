@@ -24,7 +24,7 @@ from typer.testing import CliRunner, Result
 from langchain_qwen3 import Qwen3Embeddings, Qwen3Rerank, create_vector_store
 from qwen3_cli import app, render
 from qwen3_cli.demo_server import smollm2_server
-from qwen3_cli.options import ChatOptions, StoreOptions
+from qwen3_cli.options import AnswerOptions, StoreOptions
 from qwen3_cli.with_langchain import make_chat
 
 MINI = ("--embedding", "mini")
@@ -310,21 +310,21 @@ def test_the_token_shows_nowhere(docs: Path) -> None:
     assert result.exit_code == 1
     assert "No server answers" in result.stderr
     assert "secret-token" not in result.output
-    assert "secret-token" not in repr([StoreOptions(token="secret-token"), ChatOptions(key="secret-token")])
+    assert "secret-token" not in repr([StoreOptions(token="secret-token"), AnswerOptions(key="secret-token")])
 
 
 def test_a_url_names_the_model_it_serves(chat_url: str) -> None:
-    chat = make_chat(ChatOptions(chat=chat_url, think=False))
+    chat = make_chat(AnswerOptions(chat=chat_url, think=False))
     assert chat.model_name == "smollm2-135m-instruct"
     assert chat.enable_thinking is False
-    assert make_chat(ChatOptions(chat=chat_url, model="other", key="k")).model_name == "other"
+    assert make_chat(AnswerOptions(chat=chat_url, model="other", key="k")).model_name == "other"
 
 
 def test_dashscope_models_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DASHSCOPE_API_KEY", "k")
-    chat = make_chat(ChatOptions(chat="qwen3-32b", think=True, thinking_budget=100))
+    chat = make_chat(AnswerOptions(chat="qwen3-32b", think=True, thinking_budget=100))
     assert (chat.model_name, chat.enable_thinking, chat.thinking_budget) == ("qwen3-32b", True, 100)
-    assert make_chat(ChatOptions()).model_name == "qwen-plus"
+    assert make_chat(AnswerOptions()).model_name == "qwen-plus"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")

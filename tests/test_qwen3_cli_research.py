@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from qwen3_cli import app
 pytest.importorskip("langgraph")
 pytest.importorskip("langchain_milvus")
 
+ROOT = Path(__file__).parent.parent
 TEXTS = {
     "owner.md": "# Ulm\n\nThe plant in Ulm belongs to Nordwind.",
     "founder.md": "# Nordwind\n\nNordwind was founded by Ada Berg.",
@@ -153,3 +155,21 @@ def test_nothing_is_found_where_nothing_is(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "It ended since nothing was found." in done.stdout
     assert "The answer names no source." in done.stdout
+
+
+def test_the_readmes_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## Deep search")[1]
+    block = section.split("```console\n")[1].split("\n```")[0].replace("\\\n", " ")
+    install, index, research = (shlex.split(line, comments=True) for line in block.splitlines())
+    assert install[:3] == ["$", "pip", "install"]
+    assert index[:2] == research[:2] == ["$", "qwen3-rag"]
+    (tmp_path / "docs").symlink_to(ROOT / "docs", target_is_directory=True)
+    monkeypatch.chdir(tmp_path)
+    done = run(*index[2:])
+    assert done.exit_code == 0, done.output
+    with Vllm(models=("Qwen/Qwen3-8B",), brain=Researcher()).serve() as url:
+        done = run(*(url if word == "http://127.0.0.1:8000/v1" else word for word in research[2:]))
+    assert done.exit_code == 0, done.output
+    report = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "fails with error code 101" in report
+    assert "1. docs/faq/" in report

@@ -176,9 +176,9 @@ def chat_model(options: argparse.Namespace, questions: Sequence[Question]) -> It
         pace = f"{options.pace:g} tokens a second" if options.pace else "at once"
         said = (
             "scripted, no real one: it knows which facts a question needs, takes the passages that hold their words "
-            "for right, and cites them. It says the same whether it thinks or not, and thinks a sentence about each "
-            "passage: the table shows what rounds of search find and what thinking costs, not what thinking is good "
-            f"for. Its tokens are words, and it writes {pace}"
+            "for right, and cites them, so its precision is 1. It says the same whether it thinks or not, and thinks a "
+            "sentence about each passage: the table shows what rounds of search find and what thinking costs, not what "
+            f"thinking is good for. Its tokens are words, and it writes {pace}"
         )
         yield ChatQwen3(model=SCRIPTED, base_url=url, server="vllm"), said
 

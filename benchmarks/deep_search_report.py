@@ -90,7 +90,7 @@ def report(runs: Mapping[str, Sequence[Run]], questions: Sequence[Question], set
     ]
     notes = sorted({f"{name}: {note}" for name, all_ in runs.items() for run in all_ for note in run.notes})
     parts = [
-        "# Deep search: where thinking pays",
+        "# Deep search beside plain RAG, thinking always, never and per step",
         f"Written by `benchmarks/deep_search.py`: {len(questions)} questions of two or three hops "
         "(`benchmarks/deep_search_questions.jsonl`, written before anything was run), and one right passage for each "
         "hop. Answer coverage is the part of the hops whose passage the answer cites; citation precision the "

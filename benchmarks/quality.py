@@ -119,8 +119,8 @@ def xquad(folder: Path, asked: str, searched: str, *, every: int) -> Dataset:
     queries = dict(islice(data.queries.items(), 0, None, every))
     name = f"XQuAD: {LANGUAGES[asked]} questions on {LANGUAGES[searched]} paragraphs"
     judgements = {query: data.judgements[query] for query in queries}
-    notes = (*data.notes, f"one in {every} of the {len(data.queries)} questions")
-    return replace(data, name=name, queries=queries, judgements=judgements, notes=notes)
+    part = [f"one in {every} of the {len(data.queries)} questions"] if every > 1 else []
+    return replace(data, name=name, queries=queries, judgements=judgements, notes=(*data.notes, *part))
 
 
 def tell(what: str, done: int, total: int) -> None:

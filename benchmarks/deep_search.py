@@ -38,10 +38,11 @@ from langchain_qwen3 import (
     create_rag_chain,
     create_vector_store,
 )
+from langchain_qwen3.deep_search_steps import usage_of
 from qwen3_cli.model_options import EmbeddingOptions, RerankerOptions
 from qwen3_cli.options import ChatOptions
 from qwen3_cli.with_langchain import make_chat
-from qwen3_core.deep_search.course import THINKING
+from qwen3_core.deep_search.course import NO_USAGE, THINKING, add_usage
 from qwen3_core.evaluation.readers import read_dataset
 from qwen3_core.ingest import load_chunks
 
@@ -64,17 +65,15 @@ class Meter(BaseCallbackHandler):
     """Counts the calls of a chat model and their tokens."""
 
     def __init__(self) -> None:
-        self.calls = self.read = self.written = self.thought = 0
+        self.calls, self.usage = 0, NO_USAGE
 
     def on_llm_end(self, response: LLMResult, **_: Any) -> None:
         """Count a reply."""
         self.calls += 1
         generation = response.generations[0][0]
         message = generation.message if isinstance(generation, ChatGeneration) else None
-        if isinstance(message, AIMessage) and (usage := message.usage_metadata):
-            self.read += usage["input_tokens"]
-            self.written += usage["output_tokens"]
-            self.thought += (usage.get("output_token_details") or {}).get("reasoning", 0)
+        if isinstance(message, AIMessage):
+            self.usage = add_usage(self.usage, usage_of(message))
 
 
 def strategies(retrievers: Retrievers, chat: ChatQwen3) -> dict[str, Runnable[Any, Any]]:
@@ -106,9 +105,9 @@ def ask(strategy: Runnable[Any, Any], question: Question) -> Run:
         sum(covered) / len(covered),
         sum(map(question.is_gold, cited)) / len(cited) if cited else None,
         meter.calls,
-        meter.read,
-        meter.written,
-        meter.thought,
+        meter.usage["input"],
+        meter.usage["output"],
+        meter.usage["reasoning"],
         seconds,
         tuple(output.get("notes", ())),
     )

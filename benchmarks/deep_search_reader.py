@@ -7,7 +7,6 @@ find and what thinking costs, never what thinking is good for.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ from typing import Any
 
 from researcher import numbered, step_of
 from scripted_chat.model import Message, Reply, text_of, tokens
+
+from qwen3_core.evaluation.rows import read_lines
 
 QUESTIONS = Path(__file__).with_name("deep_search_questions.jsonl")
 
@@ -62,9 +63,9 @@ class Question:
 
 def read_questions(path: Path = QUESTIONS) -> list[Question]:
     """Read the questions, one JSON object a line."""
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [
-        Question(row["id"], row["corpus"], row["question"], tuple(Hop(**hop) for hop in row["hops"])) for row in rows
+        Question(row["id"], row["corpus"], row["question"], tuple(Hop(**hop) for hop in row["hops"]))
+        for _, row in read_lines(path)
     ]
 
 

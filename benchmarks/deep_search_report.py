@@ -10,6 +10,7 @@ from tabulate import tabulate
 
 from qwen3_core.evaluation.measures import interval
 from qwen3_core.evaluation.report import shown
+from qwen3_core.evaluation.verdict import paired
 
 TOP_N, MANY = 3, 10
 PLAIN, PLAIN_MANY = f"plain RAG, {TOP_N} passages", f"plain RAG, {MANY} passages"
@@ -68,9 +69,7 @@ def differences(runs: Mapping[str, Sequence[Run]]) -> list[list[str]]:
     for one, other in ((PER_STEP, PLAIN), (PER_STEP, PLAIN_MANY), (PER_STEP, NEVER), (ALWAYS, PER_STEP)):
         row = [f"{one} - {other}"]
         for field, show in fields:
-            found = interval(
-                [getattr(a, field) - getattr(b, field) for a, b in zip(runs[one], runs[other], strict=True)]
-            )
+            found = paired(*([getattr(run, field) for run in runs[name]] for name in (one, other)))
             row.append(f"{show(found.mean)} [{show(found.low)}, {show(found.high)}]")
         table.append(row)
     return table

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from langchain_core.embeddings import Embeddings
 from sentence_transformers import SentenceTransformer
-from tabulate import tabulate  # type: ignore[import-untyped]
+from tabulate import tabulate
 
 from langchain_qwen3 import Qwen3Embeddings, Qwen3Rerank, compare_retrieval
 from qwen3_core import LocalReranker

@@ -109,7 +109,7 @@ class Steps:
         model, thinking = self._model(name)
 
         def finish(state: DeepSearchState, reply: AIMessage, started: float) -> _Update:
-            return _with_step(state, read(state, reply.text), name, started, _usage_of(reply), thinking)
+            return _with_step(state, read(state, reply.text), name, started, usage_of(reply), thinking)
 
         def run(state: DeepSearchState, config: RunnableConfig) -> _Update:
             started = time.perf_counter()
@@ -141,7 +141,7 @@ class Steps:
         def finish(state: DeepSearchState, documents: list[Document], reply: AIMessage, started: float) -> _Update:
             answer, _, removed = clean_citations(reply.text, len(documents))
             update = _answered(documents, answer, removed=removed)
-            return _with_step(state, update, "report", started, _usage_of(reply), thinking)
+            return _with_step(state, update, "report", started, usage_of(reply), thinking)
 
         def run(state: DeepSearchState, config: RunnableConfig) -> _Update:
             started = time.perf_counter()
@@ -245,7 +245,8 @@ def _with_step(
     return {**update, "steps": [step], "usage": add_usage(state.get("usage", NO_USAGE), usage), "notes": notes}
 
 
-def _usage_of(reply: AIMessage) -> Usage:
+def usage_of(reply: AIMessage) -> Usage:
+    """Return the tokens of a reply, none where the server does not count them."""
     counted = reply.usage_metadata
     if counted is None:
         return NO_USAGE

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 
 from langchain_qwen3.rerank import Qwen3Rerank
@@ -102,8 +103,8 @@ def _wanted(
 
 
 def _searches(store: Qwen3VectorStore, embeddings: Embeddings, ids: Sequence[str]) -> dict[str, Search]:
-    def search(find: Callable[[str], Sequence[tuple[object, float]]]) -> Search:
-        return lambda query: [ids[int(document.id)] for document, _ in find(query)]  # type: ignore[attr-defined]
+    def search(find: Callable[[str], Sequence[tuple[Document, float]]]) -> Search:
+        return lambda query: [ids[int(str(document.id))] for document, _ in find(query)]
 
     return {
         "dense": search(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +35,15 @@ class Report:
     results: Sequence[Result]
     stages: Sequence[Stage]
 
-    @property
+    # Kept: 10,000 resamples each, and the table, the data and the chart all ask.
+    @cached_property
     def intervals(self) -> dict[str, dict[str, Interval]]:
         """Each system's measures: means with their intervals."""
         return {
             result.system: {name: interval(values) for name, values in result.values.items()} for result in self.results
         }
 
-    @property
+    @cached_property
     def differences(self) -> dict[str, dict[str, Interval]]:
         """How much a system is above another, paired by query: with reranking and without, hybrid, dense and BM25."""
         return {
@@ -51,7 +53,7 @@ class Report:
             for after, before in self._pairs()
         }
 
-    @property
+    @cached_property
     def verdicts(self) -> list[Verdict]:
         """Whether going from one of these systems to the other pays, by nDCG@10."""
         return [verdict(f"{after.system} instead of {before.system}", before, after) for after, before in self._pairs()]

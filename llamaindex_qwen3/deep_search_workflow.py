@@ -160,23 +160,13 @@ class DeepSearch(Workflow):
         # A run that was cancelled in this step takes it again: what it found the first time must count as new again.
         saved = [each for each in await ctx.store.get("nodes", default=[]) if each["round"] < ev.round]
         useful = [number for number, each in enumerate(saved, 1) if each["useful"]]
-        nodes, new, useful = merge_found(_restored(saved), useful, found, lambda node: node.node_id)
-        before = {each["id"]: each["round"] for each in saved}
-        saved = [
-            {
-                "id": each.node_id,
-                "node": doc_to_json(each.node),
-                "score": each.score,
-                "round": before.get(each.node_id, ev.round),
-                "useful": number in useful,
-            }
-            for number, each in enumerate(nodes, 1)
-        ]
+        rows = [[_kept(node, ev.round) for node in nodes] for nodes in found]
+        merged, new, useful = merge_found(saved, useful, rows, lambda each: str(each["id"]))
         asked = distinct([*(await ctx.store.get("asked", default=[])), *ev.queries])
-        for name, value in {"nodes": saved, "round": ev.round, "asked": asked}.items():
+        for name, value in {"nodes": _marked(merged, useful), "round": ev.round, "asked": asked}.items():
             await ctx.store.set(name, value)
-        await taken.tell(ctx, note="" if nodes else NO_PASSAGE, queries=ev.queries)
-        if not nodes:
+        await taken.tell(ctx, note="" if merged else NO_PASSAGE, queries=ev.queries)
+        if not merged:
             await ctx.store.set("reason", NOTHING_FOUND)
             return await self._then(ctx, _Plain())
         spent = await _spent(ctx)
@@ -197,8 +187,7 @@ class DeepSearch(Workflow):
         if judged is None:
             await ctx.store.set("reason", NOT_JUDGED)
             return await self._then(ctx, _Report())
-        verdicts = [{**each, "useful": number in judged.useful} for number, each in enumerate(saved, 1)]
-        await ctx.store.set("nodes", verdicts)
+        await ctx.store.set("nodes", _marked(saved, judged.useful))
         round_, spent = await ctx.store.get("round"), await _spent(ctx)
         following, reason = self._course.after_reflect(round_=round_, missing=judged.missing, spent=spent)
         await ctx.store.set("reason", reason)
@@ -297,8 +286,18 @@ class _Taken:
         ctx.write_event_to_stream(StepEvent(step=dict(taken)))
 
 
+def _kept(node: NodeWithScore, round_: int) -> dict[str, Any]:
+    """Return a passage as JSON, with the round that found it: a saved context cannot hold nodes."""
+    return {"id": node.node_id, "node": doc_to_json(node.node), "score": node.score, "round": round_}
+
+
+def _marked(saved: Sequence[dict[str, Any]], useful: Sequence[int]) -> list[dict[str, Any]]:
+    """Return passages with whether each is useful, by their numbers from 1."""
+    return [{**each, "useful": number in useful} for number, each in enumerate(saved, 1)]
+
+
 def _restored(saved: Sequence[dict[str, Any]]) -> list[NodeWithScore]:
-    """Return passages, which are kept as JSON: a saved context cannot hold nodes."""
+    """Return what was kept as nodes."""
     return [NodeWithScore(node=json_to_doc(each["node"]), score=each["score"]) for each in saved]
 
 
